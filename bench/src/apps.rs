@@ -1,7 +1,7 @@
 //! What apps call all the time, on PostgreSQL: refreshing, introspecting, asking who signed in
 //! and how the session at the PDS is, and the documents that describe AIP, over 16 and over 64
-//! connections, in turns with servers that do nothing else; and what apps ask on their own behalf, in
-//! turns with refreshing, too.
+//! connections, in turns with servers that do nothing else; what apps ask on their own behalf, and how a
+//! session is, in turns with refreshing, too.
 
 use std::path::Path;
 use std::time::Duration;
@@ -54,7 +54,10 @@ impl Call {
     /// Whether the same server is measured when it refreshes, too: what is asked of these calls is asked as
     /// a share of that.
     fn is_beside_refresh(self) -> bool {
-        matches!(self, Self::ClientCredentials | Self::TokenJwt | Self::Par)
+        matches!(
+            self,
+            Self::ClientCredentials | Self::TokenJwt | Self::Par | Self::Session
+        )
     }
 }
 
@@ -111,7 +114,7 @@ pub(crate) async fn measure(
         let aip = figures.next().context("AIP was measured")?;
         results.extend(round::results(aip, "request", suffix)?);
         for (name, figures) in names.iter().zip(figures) {
-            results.extend(round::beside(aip, figures, name, suffix)?);
+            results.extend(round::peer_measurements(aip, figures, name, suffix)?);
         }
     }
     Ok(results)

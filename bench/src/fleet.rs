@@ -22,8 +22,8 @@ const DUE: u32 = 2048;
 /// Sessions stored beside them that nobody uses.
 const STORED: u32 = 1_000_000;
 const ROUNDS: usize = 3;
-/// How often it is looked whether a round is over.
-const LOOK: Duration = Duration::from_millis(5);
+/// How often it is looked whether a round has ended.
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
 const DEADLINE: Duration = Duration::from_mins(2);
 
 const REFRESHED: &str = "aip_upstream_refreshes_total{outcome=\"refreshed\"}";
@@ -113,7 +113,7 @@ async fn round(server: &Server, postgres: &Postgres) -> Result<Round> {
             "refreshed {} of {DUE}",
             now - before
         );
-        sleep(LOOK).await;
+        sleep(POLL_INTERVAL).await;
     }
     let last = Sample::take(watched).await?;
     let (first, at_first) = first.context("nothing was refreshed")?;

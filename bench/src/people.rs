@@ -18,14 +18,14 @@ use harness::scratch::Scratch;
 use harness::sign_in::{Tokens, sign_in};
 
 /// So many sign in at the same time.
-const AT_ONCE: usize = 8;
+const CONCURRENT_SIGN_INS: usize = 8;
 const ACCOUNTS: usize = 64;
 const WARM_UP: Duration = Duration::from_secs(3);
 const ROUND: Duration = Duration::from_secs(10);
 const ROUNDS: usize = 3;
 
 /// Signs one person after the other in.
-pub(crate) struct Doorman {
+pub(crate) struct SignInWorker {
     address: SocketAddr,
     app: App,
     back_channel: Connection,
@@ -38,7 +38,7 @@ pub(crate) struct Doorman {
 pub(crate) async fn measure(program: &Path, scratch: &Scratch) -> Result<Vec<Measurement>> {
     let lab = Lab::start(program, &scratch.folder("aip")?, ACCOUNTS, &[]).await?;
     let watched = Watched::aip(&lab.server, None);
-    let mut doormen = Doorman::team(&lab, false).await?;
+    let mut doormen = SignInWorker::team(&lab, false).await?;
     (doormen, _) = round::run(doormen, WARM_UP, watched).await?;
     let mut rounds = Vec::new();
     for _ in 0..ROUNDS {
@@ -52,9 +52,9 @@ pub(crate) async fn measure(program: &Path, scratch: &Scratch) -> Result<Vec<Mea
 /// The tokens of `count` sign-ins.
 pub(crate) async fn sign_in_many(lab: &Lab, count: usize) -> Result<Vec<Tokens>> {
     let mut running = tokio::task::JoinSet::new();
-    for mut doorman in Doorman::team(lab, true).await? {
+    for mut doorman in SignInWorker::team(lab, true).await? {
         running.spawn(async move {
-            for _ in 0..count.div_ceil(AT_ONCE) {
+            for _ in 0..count.div_ceil(CONCURRENT_SIGN_INS) {
                 doorman.step().await?;
             }
             anyhow::Ok(doorman.tokens.unwrap_or_default())
@@ -67,11 +67,11 @@ pub(crate) async fn sign_in_many(lab: &Lab, count: usize) -> Result<Vec<Tokens>>
     Ok(tokens)
 }
 
-impl Doorman {
+impl SignInWorker {
     async fn team(lab: &Lab, keep_tokens: bool) -> Result<Vec<Self>> {
         let people: Arc<[Person]> = lab.people.clone().into();
         let mut team = Vec::new();
-        for number in 0..AT_ONCE {
+        for number in 0..CONCURRENT_SIGN_INS {
             team.push(Self {
                 address: lab.server.address,
                 app: lab.app.clone(),
@@ -85,10 +85,10 @@ impl Doorman {
     }
 }
 
-impl Worker for Doorman {
+impl Worker for SignInWorker {
     async fn step(&mut self) -> Result<()> {
         let person = &self.people[self.next % self.people.len()];
-        self.next += AT_ONCE;
+        self.next += CONCURRENT_SIGN_INS;
         let tokens = sign_in(self.address, &mut self.back_channel, &self.app, person).await?;
         if let Some(kept) = &mut self.tokens {
             kept.push(tokens);

@@ -39,10 +39,10 @@ const STORED: &str = "00dc6acf-ac00-7000-8000-";
 /// How many rows are sealed and sent to PostgreSQL at a time.
 const ROWS_AT_ONCE: u32 = 10_000;
 /// How often it is looked how much memory sealing takes.
-const LOOK: Duration = Duration::from_millis(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// The values of a session, opened.
-type Plain = [Vec<u8>; COLUMNS.len()];
+type OpenedValues = [Vec<u8>; COLUMNS.len()];
 
 pub(crate) async fn measure(
     program: &Path,
@@ -185,14 +185,14 @@ async fn store_sealed(postgres: &Postgres, newest: &Sealer, old: &Sealer, rows: 
 }
 
 /// What a session that somebody has just signed in to holds.
-async fn opened_session(connection: &mut PgConnection, sealer: &Sealer) -> Result<Plain> {
+async fn opened_session(connection: &mut PgConnection, sealer: &Sealer) -> Result<OpenedValues> {
     let row = sqlx::query(
         "SELECT id, dpop_key, access_token, refresh_token FROM upstream_sessions LIMIT 1",
     )
     .fetch_one(connection)
     .await?;
     let id: String = row.try_get("id")?;
-    let mut plain = Plain::default();
+    let mut plain = OpenedValues::default();
     for (column, value) in COLUMNS.into_iter().zip(&mut plain) {
         let stored = Sealed::from_stored(row.try_get(column)?);
         let opened = sealer.open(&stored, place(column, &id))?;
@@ -225,7 +225,7 @@ async fn seal_again(lab: &Lab) -> Result<f64> {
         if let Ok(rss_mb) = process.peak_rss_mb() {
             peak_mb = peak_mb.max(rss_mb);
         }
-        sleep(LOOK).await;
+        sleep(POLL_INTERVAL).await;
     }
 }
 

@@ -230,7 +230,7 @@ impl Figures {
 }
 
 /// How fast a peer was, and AIP beside it: the rounds of both, taken in turns.
-pub(crate) fn beside(
+pub(crate) fn peer_measurements(
     aip: &[Figures],
     peer: &[Figures],
     name: &str,
@@ -320,7 +320,7 @@ mod tests {
         // The machine was twice as slow in the second round.
         let aip = [figures(500, 1), figures(500, 2)];
         let peer = [figures(1000, 1), figures(1000, 2)];
-        let results = beside(&aip, &peer, "limit", "_c64").unwrap();
+        let results = peer_measurements(&aip, &peer, "limit", "_c64").unwrap();
         let ratio = results.last().unwrap();
         assert_eq!(ratio.name, "ratio_to_limit_c64");
         assert!((ratio.min - 0.5).abs() < 1e-9 && (ratio.max - 0.5).abs() < 1e-9);
@@ -337,7 +337,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_worker_repeats_its_step_until_the_time_is_over() {
+    async fn a_worker_repeats_its_step_until_the_time_has_passed() {
         let end = Instant::now() + Duration::from_millis(100);
         let (worker, latencies) = repeat(Sleeper(0), end).await.unwrap();
         assert_eq!(latencies.len(), worker.0 as usize);

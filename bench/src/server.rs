@@ -19,7 +19,6 @@ const STOP_DEADLINE: Duration = Duration::from_mins(1);
 pub(crate) struct Server {
     /// Where apps and browsers reach it.
     pub(crate) address: SocketAddr,
-    /// Its process.
     pub(crate) process: Process,
     /// From the start of the process to its first answer of `200` on `/internal/ready`.
     pub(crate) ready_after: Duration,

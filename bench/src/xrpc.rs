@@ -104,7 +104,7 @@ pub(crate) async fn measure(program: &Path, scratch: &Scratch) -> Result<Vec<Mea
             let aip = figures.next().context("AIP was measured")?;
             results.extend(round::results(aip, "request", &suffix)?);
             for (peer, figures) in peers.iter().zip(figures) {
-                results.extend(round::beside(aip, figures, peer.name, &suffix)?);
+                results.extend(round::peer_measurements(aip, figures, peer.name, &suffix)?);
                 if peer.name == pds.name {
                     let rounds = aip.iter().zip(figures);
                     let added = rounds.map(|(aip, pds)| aip.p99_ms() - pds.p99_ms());

@@ -3,6 +3,5 @@
 
 pub mod folder;
 pub mod image;
-mod json;
 pub mod origin;
 pub mod program;

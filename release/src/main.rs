@@ -11,6 +11,7 @@ use release::folder;
 use release::image::{self, Contents, Layout, Registry};
 use release::origin::Origin;
 use release::program::Program;
+use secrecy::SecretString;
 
 #[derive(Parser)]
 struct Cli {
@@ -57,7 +58,7 @@ struct ImageArgs {
 
 #[derive(Args)]
 struct PushArgs {
-    /// The folder of the layout
+    /// The folder of the layout, or the file of a release folder
     #[arg(long)]
     layout: PathBuf,
     /// Reaches the registry without TLS
@@ -90,6 +91,9 @@ struct FolderArgs {
     /// A static program; once for each program and architecture
     #[arg(long, required = true)]
     program: Vec<PathBuf>,
+    /// The layout of the image
+    #[arg(long)]
+    image: PathBuf,
     /// A bill of materials, named for its program: `aip.cdx.json`
     #[arg(long)]
     sbom: Vec<PathBuf>,
@@ -132,13 +136,13 @@ fn run(command: Command) -> Result<String> {
         Command::Push(args) => {
             let registry = Registry {
                 plain_http: args.plain_http,
-                user: args.user.zip(args.password),
+                user: args.user.zip(args.password.map(SecretString::from)),
             };
             let layout = Layout::open(&args.layout)?;
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()?;
-            runtime.block_on(image::push(&layout, &args.reference, &registry))
+            Ok(runtime.block_on(image::push(&layout, &args.reference, &registry))?)
         }
         Command::Files(args) => {
             let program = Program::read(&args.program)?;
@@ -148,6 +152,7 @@ fn run(command: Command) -> Result<String> {
         Command::Folder(args) => {
             let contents = folder::Contents {
                 programs: read(&args.program)?,
+                image: Layout::open(&args.image)?,
                 sboms: args.sbom,
                 checkout: args.checkout,
                 origin: args.origin.origin()?,

@@ -8,6 +8,9 @@ use anyhow::Result;
 use crate::programs::{self, Architecture, Profile};
 use crate::{paths, process, say, sbom, version};
 
+/// What the image runs.
+pub(crate) const PROGRAM: &str = "aip";
+
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The folder of the layout; `image` in the build folder unless told
@@ -65,27 +68,28 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 
 /// Writes an image for tests: as it is released, but built as they are.
 pub(crate) fn for_tests(output: &Path) -> Result<()> {
-    let program = programs::build("aip", Profile::Dev, Architecture::of_this_machine())?;
-    let mut image = release()?;
-    image.args(["image", "--version", &version::choose(None)?]);
+    let program = programs::build(PROGRAM, Profile::Dev, Architecture::of_this_machine())?;
+    let mut image = writer(None)?;
     image.arg("--program").arg(program);
     process::output(image.arg("--output").arg(output)).map(drop)
 }
 
-fn write(args: &Args, output: &Path) -> Result<String> {
+/// The command that writes an image, which lacks programs, bill of materials and the place to write to.
+pub(crate) fn writer(version: Option<&str>) -> Result<std::process::Command> {
     let mut image = release()?;
-    image.args([
-        "image",
-        "--version",
-        &version::choose(args.version.as_deref())?,
-    ]);
+    image.args(["image", "--version", &version::choose(version)?]);
+    Ok(image)
+}
+
+fn write(args: &Args, output: &Path) -> Result<String> {
+    let mut image = writer(args.version.as_deref())?;
     for architecture in Architecture::chosen(&args.arch) {
         say::step(&format!("build aip ({})", args.profile.name()));
-        let program = programs::build("aip", args.profile, architecture)?;
+        let program = programs::build(PROGRAM, args.profile, architecture)?;
         image.arg("--program").arg(program);
     }
     if !args.no_sbom {
-        image.arg("--sbom").arg(sbom::write("aip")?);
+        image.arg("--sbom").arg(sbom::write(PROGRAM)?);
     }
     say::step("write the image");
     Ok(process::output(image.arg("--output").arg(output))?
@@ -97,7 +101,7 @@ fn files(args: &Args, folder: &Path) -> Result<()> {
     let architecture = Architecture::chosen(&args.arch);
     let architecture = architecture.first().copied();
     let architecture = architecture.unwrap_or(Architecture::of_this_machine());
-    let program = programs::build("aip", args.profile, architecture)?;
+    let program = programs::build(PROGRAM, args.profile, architecture)?;
     let mut release = release()?;
     release.args(["files", "--program"]).arg(program);
     process::output(release.arg("--output").arg(folder))?;
@@ -108,8 +112,11 @@ fn files(args: &Args, folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The program that writes images and release folders.
+/// The program that writes images and release folders. It is not shipped: built with the features of the whole
+/// workspace, it shares its libraries with the tests.
 pub(crate) fn release() -> Result<std::process::Command> {
-    process::run(process::cargo().args(["build", "--quiet", "--locked", "-p", "release"]))?;
+    let mut build = process::cargo();
+    build.args(["build", "--quiet", "--locked"]);
+    process::run(build.args(["--workspace", "--bin", "release"]))?;
     Ok(process::command(paths::target().join("debug/release")))
 }

@@ -42,16 +42,28 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         "--version",
         &version::choose(args.version.as_deref())?,
     ]);
+    let mut image = image::writer(args.version.as_deref())?;
     for architecture in Architecture::chosen(&args.arch) {
-        for program in PROGRAMS {
-            say::step(&format!("build {program}"));
-            let program = programs::build(program, args.profile, architecture)?;
-            release.arg("--program").arg(program);
+        for name in PROGRAMS {
+            say::step(&format!("build {name}"));
+            let program = programs::build(name, args.profile, architecture)?;
+            release.arg("--program").arg(&program);
+            if name == image::PROGRAM {
+                image.arg("--program").arg(program);
+            }
         }
     }
     for program in PROGRAMS {
-        release.arg("--sbom").arg(sbom::write(program)?);
+        let sbom = sbom::write(program)?;
+        release.arg("--sbom").arg(&sbom);
+        if program == image::PROGRAM {
+            image.arg("--sbom").arg(sbom);
+        }
     }
+    say::step("write the image");
+    let layout = paths::target().join("release-image");
+    process::output(image.arg("--output").arg(&layout))?;
+    release.arg("--image").arg(layout);
     say::step("write the folder");
     release.arg("--checkout").arg(paths::root());
     process::output(release.arg("--output").arg(&output))?;

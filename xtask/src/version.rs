@@ -4,13 +4,13 @@ use anyhow::{Result, bail};
 
 use crate::process;
 
-/// `asked`, or that of the newest tag `vX.Y.Z` with what came after it (git-describe(1)), or without
+/// `requested`, or that of the newest tag `vX.Y.Z` with what came after it (git-describe(1)), or without
 /// any tag the one of `Cargo.toml` with `-dev`.
-pub(crate) fn choose(asked: Option<&str>) -> Result<String> {
+pub(crate) fn choose(requested: Option<&str>) -> Result<String> {
     let own = env!("CARGO_PKG_VERSION");
     let mut describe = process::command("git");
     describe.args(["describe", "--tags", "--match", "v[0-9]*"]);
-    let version = match asked {
+    let version = match requested {
         Some(version) => version.to_owned(),
         None => process::quiet_output(&mut describe).map_or_else(
             || format!("{own}-dev"),

@@ -4,7 +4,7 @@
 //! | module | what | I/O |
 //! | --- | --- | --- |
 //! | [`store`] | inventory, history and lease of a stack, in a folder or bucket | store |
-//! | [`registry`] | which digest the tag of an image means | registry |
+//! | [`registry`] | which digest the tag of an image means; pushes an image | registry |
 //! | [`cluster`] | the guarded connection to the cluster of a stack: reads, dry runs, writes | cluster |
 //! | [`plan`] | live objects compared with a dry run | none |
 //! | [`observe`] | asks the cluster what an apply would do | cluster |

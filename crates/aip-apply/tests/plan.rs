@@ -152,7 +152,7 @@ fn the_end_of_autoscaling_takes_the_replicas_back_and_somebody_elses_autoscaler_
 }
 
 #[test]
-fn a_schedule_of_backups_that_is_kept_without_its_store_is_told_with_the_way_out() {
+fn a_schedule_of_backups_that_is_kept_without_its_store_is_reported_with_the_way_out() {
     let of_kind = |kind: &str, plural: &str| ObjectRef {
         api_version: "postgresql.cnpg.io/v1".to_owned(),
         kind: kind.to_owned(),

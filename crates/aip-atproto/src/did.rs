@@ -1,5 +1,7 @@
 //! DIDs of the two methods that the AT Protocol blesses (<https://atproto.com/specs/did>).
 
+use std::sync::Arc;
+
 use crate::hostname::{self, HostnameError};
 use crate::text::text_type;
 
@@ -10,7 +12,7 @@ const PLC_LEN: usize = 24;
 
 /// An account's or a service's DID, `did:plc:…` or `did:web:…`: the key of an identity.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Did(String);
+pub struct Did(Arc<str>);
 
 /// How a DID is resolved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -72,12 +74,17 @@ impl Did {
             Some(("web", host)) => check_web(host)?,
             _ => return Err(DidError::Method),
         }
-        Ok(Self(text.to_owned()))
+        Ok(Self(text.into()))
     }
 
     /// The DID as written.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The DID as written, to be kept: nothing is copied.
+    pub fn shared(&self) -> Arc<str> {
+        Arc::clone(&self.0)
     }
 
     /// The method, which says how to resolve it.
@@ -136,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_methods_are_told_apart_and_only_web_has_a_host() {
+    fn both_methods_are_distinguished_and_only_web_has_a_host() {
         let plc = Did::parse("did:plc:7iza6de2dwap2sbkpav7c6c6").unwrap();
         assert_eq!((plc.method(), plc.web_host()), (DidMethod::Plc, None));
         assert_eq!(plc.method().as_str(), "plc");

@@ -72,10 +72,10 @@ pub enum DidDocumentError {
     #[error("the document's id: {0}")]
     Id(#[from] DidError),
     /// The document is about somebody else.
-    #[error("the document of {asked} says that it is the document of {found}")]
+    #[error("the document of {expected} says that it is the document of {found}")]
     OtherDid {
         /// The DID whose document was fetched.
-        asked: Did,
+        expected: Did,
         /// The `id` in the document.
         found: Did,
     },
@@ -141,7 +141,7 @@ impl DidDocument {
             return Ok(document);
         }
         Err(DidDocumentError::OtherDid {
-            asked: did.clone(),
+            expected: did.clone(),
             found: document.id,
         })
     }
@@ -181,7 +181,7 @@ fn first_handle(aliases: &[Value]) -> Option<Handle> {
 }
 
 /// Whether `id` is `fragment` (with its `#`) of `did`, in the relative or the absolute form.
-fn names(id: &Value, did: &Did, fragment: &str) -> bool {
+fn is_fragment_of(id: &Value, did: &Did, fragment: &str) -> bool {
     id.as_str()
         .is_some_and(|id| id.strip_prefix(did.as_str()).unwrap_or(id) == fragment)
 }
@@ -189,7 +189,7 @@ fn names(id: &Value, did: &Did, fragment: &str) -> bool {
 fn pds_endpoint(did: &Did, services: &[WireService]) -> Option<PdsUrl> {
     let service = services
         .iter()
-        .find(|service| names(&service.id, did, "#atproto_pds"))?;
+        .find(|service| is_fragment_of(&service.id, did, "#atproto_pds"))?;
     if service.kind.as_str() != Some("AtprotoPersonalDataServer") {
         return None;
     }
@@ -197,7 +197,9 @@ fn pds_endpoint(did: &Did, services: &[WireService]) -> Option<PdsUrl> {
 }
 
 fn signing_key(did: &Did, keys: &[WireKey]) -> Option<SigningKeyRef> {
-    let key = keys.iter().find(|key| names(&key.id, did, "#atproto"))?;
+    let key = keys
+        .iter()
+        .find(|key| is_fragment_of(&key.id, did, "#atproto"))?;
     let written = key.kind.as_str()?;
     let kind = [
         SigningKeyKind::Multikey,

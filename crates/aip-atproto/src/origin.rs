@@ -1,6 +1,8 @@
 //! Bare origins: where a PDS lives, and the names of authorization servers
 //! (RFC 8414 §2, <https://atproto.com/specs/oauth#authorization-servers>).
 
+use std::sync::Arc;
+
 use url::{Host, Url};
 
 use crate::text::text_type;
@@ -12,9 +14,9 @@ const MAX_LEN: usize = 300;
 /// plain `http` is acceptable is the caller's policy.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Origin {
-    text: String,
+    text: Arc<str>,
     https: bool,
-    host: String,
+    host: Arc<str>,
     port: u16,
 }
 
@@ -72,9 +74,9 @@ impl Origin {
             return Err(OriginError::Host);
         }
         Ok(Self {
-            text: url.origin().ascii_serialization(),
+            text: url.origin().ascii_serialization().into(),
             https: url.scheme() == "https",
-            host: host.to_owned(),
+            host: host.into(),
             port,
         })
     }

@@ -41,7 +41,7 @@ pub struct Certificate {
     /// Whether the service issued it, and not somebody who imported it.
     pub is_amazon_issued: bool,
     /// Whether the service will renew it: only if it is in use.
-    pub is_renewed: bool,
+    pub will_be_renewed: bool,
     /// How its renewal goes, if one is under way: status and reason.
     pub renewal: Option<(String, Option<String>)>,
 }
@@ -57,7 +57,7 @@ pub enum CertificateStatus {
     Failed,
     /// The records did not appear within 72 hours.
     ValidationTimedOut,
-    /// Its time is over.
+    /// Its time has passed.
     Expired,
     /// It was revoked.
     Revoked,
@@ -79,7 +79,7 @@ pub struct Validation {
 /// A CNAME record. Neither name nor value ends in a dot.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct DnsRecord {
-    /// Its name.
+    /// The host name that is validated.
     pub name: String,
     /// What it points to.
     pub value: String,
@@ -132,23 +132,32 @@ impl Acm {
                 request = request.set_subject_alternative_names(Some(more.to_vec()));
             }
         }
-        let answer = request.send().await.map_err(|error| self.failed(&error))?;
-        answer.certificate_arn.ok_or_else(|| self.invalid())
+        let answer = request
+            .send()
+            .await
+            .map_err(|error| self.call_error(&error))?;
+        answer
+            .certificate_arn
+            .ok_or_else(|| self.invalid_response())
     }
 
     /// A certificate; none if there is none of this ARN.
     pub async fn describe(&self, arn: &str) -> Result<Option<Certificate>, ServiceError> {
         let request = self.client.describe_certificate().certificate_arn(arn);
-        let answer = match request.send().await.map_err(|error| self.failed(&error)) {
+        let answer = match request
+            .send()
+            .await
+            .map_err(|error| self.call_error(&error))
+        {
             Err(error) if error.code() == Some("ResourceNotFoundException") => return Ok(None),
             answer => answer?,
         };
-        let detail = answer.certificate.ok_or_else(|| self.invalid())?;
+        let detail = answer.certificate.ok_or_else(|| self.invalid_response())?;
         Ok(Some(certificate(arn, &detail)))
     }
 
     /// The ARNs of all certificates whose subject is `name`, whatever became of them.
-    pub async fn of_subject(&self, name: &str) -> Result<Vec<String>, ServiceError> {
+    pub async fn find_by_subject(&self, name: &str) -> Result<Vec<String>, ServiceError> {
         // Without this the service leaves out what is not RSA of 1024 or 2048 bits.
         let every_type = KeyAlgorithm::values().iter().copied();
         let every_type = every_type.map(KeyAlgorithm::from).collect();
@@ -159,7 +168,7 @@ impl Acm {
             .includes(filters)
             .into_paginator();
         let found = pages.items().send().try_collect().await;
-        let found = found.map_err(|error| self.failed(&error))?;
+        let found = found.map_err(|error| self.call_error(&error))?;
         let of_name = found.into_iter().filter(|summary| {
             let subject = summary.domain_name.as_deref();
             subject.is_some_and(|subject| subject.eq_ignore_ascii_case(name))
@@ -169,7 +178,7 @@ impl Acm {
             .collect())
     }
 
-    fn failed<E>(&self, error: &SdkError<E, HttpResponse>) -> ServiceError
+    fn call_error<E>(&self, error: &SdkError<E, HttpResponse>) -> ServiceError
     where
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {
@@ -180,11 +189,11 @@ impl Acm {
         }
     }
 
-    fn invalid(&self) -> ServiceError {
+    fn invalid_response(&self) -> ServiceError {
         ServiceError::Call {
             service: SERVICE,
             region: self.region.clone(),
-            failure: CallFailure::Answer,
+            failure: CallFailure::InvalidResponse,
         }
     }
 }
@@ -222,7 +231,7 @@ fn certificate(arn: &str, detail: &CertificateDetail) -> Certificate {
             .map(|at| Timestamp::from_secs(at.secs())),
         not_after: detail.not_after().map(|at| Timestamp::from_secs(at.secs())),
         is_amazon_issued: detail.r#type() == Some(&CertificateType::AmazonIssued),
-        is_renewed: detail.renewal_eligibility() == Some(&RenewalEligibility::Eligible),
+        will_be_renewed: detail.renewal_eligibility() == Some(&RenewalEligibility::Eligible),
         renewal,
     }
 }

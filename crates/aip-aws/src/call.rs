@@ -22,7 +22,7 @@ pub enum CallFailure {
     Refused {
         /// Its code, such as `AccessDeniedException`.
         code: String,
-        /// Its message.
+        /// The message of the service.
         message: String,
     },
     /// Something answered that is not the service, or the service is ill.
@@ -35,7 +35,7 @@ pub enum CallFailure {
     },
     /// The answer is not one of the service's.
     #[error("returned an invalid response")]
-    Answer,
+    InvalidResponse,
 }
 
 /// Why a certificate or a zone is not read or changed.
@@ -124,10 +124,10 @@ where
     }
     let is_markup = body.trim_ascii_start().starts_with(b"<");
     let Ok(status) = StatusCode::from_u16(raw.status().as_u16()) else {
-        return CallFailure::Answer;
+        return CallFailure::InvalidResponse;
     };
     if status.is_success() && !is_markup {
-        return CallFailure::Answer;
+        return CallFailure::InvalidResponse;
     }
     CallFailure::NotTheService {
         status,

@@ -62,7 +62,7 @@ impl CredentialsError {
     }
 }
 
-/// The command that begins a new SSO session, where the old one is over.
+/// The command that begins a new SSO session, where the old one has expired.
 fn sso_hint(reason: &str, profile: Option<&str>) -> String {
     if !reason.contains("SSO token") {
         return String::new();

@@ -63,7 +63,7 @@ pub enum KmsError {
         said: &'static str,
     },
     #[error("AWS KMS returned an invalid response")]
-    Answer,
+    InvalidResponse,
 }
 
 /// Refusals of the caller or of the key: other credentials, other rights or another state of the
@@ -95,7 +95,7 @@ impl KmsError {
             | Self::NoRegion
             | Self::Unreachable { .. }
             | Self::NotTheService { .. }
-            | Self::Answer => false,
+            | Self::InvalidResponse => false,
         }
     }
 
@@ -114,7 +114,7 @@ impl KmsError {
             Self::Credentials(_)
             | Self::Unreachable { .. }
             | Self::NotTheService { .. }
-            | Self::Answer => false,
+            | Self::InvalidResponse => false,
         }
     }
 }
@@ -181,7 +181,7 @@ impl Kms {
             .send()
             .await
             .map_err(|error| call_error(&error, region))?;
-        let blob = answer.ciphertext_blob.ok_or(KmsError::Answer)?;
+        let blob = answer.ciphertext_blob.ok_or(KmsError::InvalidResponse)?;
         Ok(blob.into_inner())
     }
 
@@ -196,11 +196,11 @@ impl Kms {
             .send()
             .await
             .map_err(|error| call_error(&error, region))?;
-        let plaintext = answer.plaintext.ok_or(KmsError::Answer)?;
+        let plaintext = answer.plaintext.ok_or(KmsError::InvalidResponse)?;
         Ok(Zeroizing::new(plaintext.into_inner()))
     }
 
-    /// A client with its credentials: what is wrong with them is told apart from what is wrong with
+    /// A client with its credentials: what is wrong with them is distinguished from what is wrong with
     /// the call.
     async fn client(&self) -> Result<(Client, String), KmsError> {
         let region = match &self.region {
@@ -232,6 +232,6 @@ where
             status,
             said,
         },
-        CallFailure::Answer => KmsError::Answer,
+        CallFailure::InvalidResponse => KmsError::InvalidResponse,
     }
 }

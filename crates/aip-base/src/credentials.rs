@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 /// What stands in their place.
-const HIDDEN: &str = "***";
+const REPLACEMENT: &str = "***";
 /// Parts of the names of query parameters whose values are credentials.
 const SECRET_NAMES: &[&str] = &[
     "pass", "pwd", "secret", "token", "key", "auth", "sig", "cred", "dsn",
@@ -53,7 +53,7 @@ fn shown(url: &str) -> String {
         None if rest[..authority].contains(':') => rest.rfind('@'),
         _ => None,
     };
-    let (hidden, rest) = user.map_or(("", rest), |at| (HIDDEN, &rest[at..]));
+    let (hidden, rest) = user.map_or(("", rest), |at| (REPLACEMENT, &rest[at..]));
     let (path, query) = rest.split_at(rest.find('?').unwrap_or(rest.len()));
     let mut shown = format!("{scheme}{hidden}{path}");
     for parameter in query.split_inclusive(['?', '&', '#', ',', ';']) {
@@ -61,7 +61,7 @@ fn shown(url: &str) -> String {
             Some((name, value)) if is_secret(name) => {
                 let end = value.find(|c: char| "&#,;\"'`<>()".contains(c) || c.is_whitespace());
                 let end = end.unwrap_or(value.len());
-                shown.extend([name, "=", HIDDEN, &value[end..]]);
+                shown.extend([name, "=", REPLACEMENT, &value[end..]]);
             }
             _ => shown.push_str(parameter),
         }

@@ -1,13 +1,13 @@
 //! Text of somebody else in a message of ours: short, on one line, and visible.
 
 /// The most characters of an excerpt.
-const MOST: usize = 200;
+const MAX_CHARS: usize = 200;
 
 /// The beginning of `text`, at most 200 characters, for an error or a log line: what is not
 /// printable ASCII is escaped, and a cut is marked by `…`.
 pub fn excerpt(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len().min(MOST));
-    let mut room = MOST;
+    let mut shown = String::with_capacity(text.len().min(MAX_CHARS));
+    let mut room = MAX_CHARS;
     for character in text.chars() {
         let escaped = match character {
             ' '..='~' => character.to_string(),

@@ -91,7 +91,7 @@ impl Fetched {
 /// own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OnBehalfOf {
-    /// The account.
+    /// The DID of the account that a call is for.
     pub account: Arc<str>,
     /// The app.
     pub client: Arc<str>,

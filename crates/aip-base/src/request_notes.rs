@@ -120,7 +120,7 @@ impl RequestNotes {
 mod tests {
     use super::*;
 
-    const ONE: QueryStats = QueryStats {
+    const ONE_QUERY: QueryStats = QueryStats {
         statements: 1,
         execute_time: Duration::from_millis(2),
         acquire_time: Duration::from_millis(1),
@@ -133,10 +133,10 @@ mod tests {
             RequestNotes::note_client(client);
             tokio::task::yield_now().await;
             RequestNotes::note_upstream(Duration::from_millis(2));
-            RequestNotes::note_query(ONE);
+            RequestNotes::note_query(ONE_QUERY);
             let task = tokio::spawn(RequestNotes::carried_into(async {
                 RequestNotes::note_upstream(Duration::from_millis(3));
-                RequestNotes::note_query(ONE);
+                RequestNotes::note_query(ONE_QUERY);
             }));
             task.await.unwrap();
         };
@@ -162,6 +162,6 @@ mod tests {
     fn a_note_outside_a_request_goes_nowhere() {
         RequestNotes::note_account("did:plc:nobody");
         RequestNotes::note_upstream(Duration::from_secs(1));
-        RequestNotes::note_query(ONE);
+        RequestNotes::note_query(ONE_QUERY);
     }
 }

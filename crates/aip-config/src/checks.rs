@@ -12,14 +12,14 @@ const MAX_GRACE: Duration = Duration::from_mins(1);
 const DAY: Duration = Duration::from_hours(24);
 /// How long PDSs and apps may go on with the public keys that they have read: ten minutes at PDSs of
 /// the reference implementation, five by the answers of this server.
-pub const PUBLIC_KEYS_CACHED_FOR: Duration = Duration::from_mins(10);
+pub const PUBLIC_KEYS_CACHE_TIME: Duration = Duration::from_mins(10);
 /// The longest life of a token that apps verify with a public key.
-pub const LONGEST_TOKEN_LIFE: Duration = DAY;
+pub const MAX_TOKEN_LIFETIME: Duration = DAY;
 /// The longest time between two keys.
-const LONGEST_ROTATION: Duration = Duration::from_hours(24 * 3650);
+const MAX_ROTATION_PERIOD: Duration = Duration::from_hours(24 * 3650);
 /// The shortest prefixes of a trusted network: `10.0.0.0/8`, and the private `fc00::/7`.
-const WIDEST_V4: u8 = 8;
-const WIDEST_V6: u8 = 7;
+const MIN_PREFIX_LEN_V4: u8 = 8;
+const MIN_PREFIX_LEN_V6: u8 = 7;
 
 /// A mistake: the setting it is reported at, and what is wrong.
 pub(crate) type Finding = (&'static str, String);
@@ -33,15 +33,18 @@ pub(crate) const CHECKS: &[Check] = &[
     listeners_differ,
     tls_has_both_files,
     plc_has_a_directory,
-    development_stays_at_home,
+    development_listens_on_loopback,
     development_hosts_need_development,
     rotated_keys_are_kept_here,
     rotation_leaves_time,
-    client_scope_is_one,
-    lives_have_bounds,
+    client_scope_is_valid,
+    lifetimes_have_bounds,
     grace_is_short,
     limits_have_bounds,
-    not_everybody_is_a_proxy,
+    trusted_proxies_are_narrow,
+    v1_has_a_client,
+    v1_origins_are_origins,
+    v1_browsers_may_bring_requests,
 ];
 
 /// The origin under which the server is reached: the given one, or loopback with the port it
@@ -120,7 +123,7 @@ fn plc_has_a_directory(config: &Config) -> Option<Finding> {
     none.then(|| ("upstream.plc_urls", "at least one is needed".to_owned()))
 }
 
-fn development_stays_at_home(config: &Config) -> Option<Finding> {
+fn development_listens_on_loopback(config: &Config) -> Option<Finding> {
     let upstream = &config.upstream;
     let base = external_base(config)?;
     (upstream.development && is_public(&base) && upstream.development_hosts.is_empty()).then(|| {
@@ -160,18 +163,18 @@ fn rotated_keys_are_kept_here(config: &Config) -> Option<Finding> {
 /// A key is published before it signs until everybody knows it, and afterwards until nothing that it
 /// signed is valid: a new one is not due earlier.
 fn rotation_leaves_time(config: &Config) -> Option<Finding> {
-    let least = PUBLIC_KEYS_CACHED_FOR + LONGEST_TOKEN_LIFE;
-    let outside = |period: &Duration| *period < least || *period > LONGEST_ROTATION;
+    let least = PUBLIC_KEYS_CACHE_TIME + MAX_TOKEN_LIFETIME;
+    let outside = |period: &Duration| *period < least || *period > MAX_ROTATION_PERIOD;
     let (setting, _) = rotations(config)
         .into_iter()
         .find(|(_, period)| period.as_ref().is_some_and(outside))?;
     let message = format!(
         "from {} to {}: others go on with the public keys that they have read for {}, and a token that \
          a key signed is valid for up to {}",
-        written(least),
-        written(LONGEST_ROTATION),
-        written(PUBLIC_KEYS_CACHED_FOR),
-        written(LONGEST_TOKEN_LIFE),
+        duration_text(least),
+        duration_text(MAX_ROTATION_PERIOD),
+        duration_text(PUBLIC_KEYS_CACHE_TIME),
+        duration_text(MAX_TOKEN_LIFETIME),
     );
     Some((setting, message))
 }
@@ -188,12 +191,12 @@ fn rotations(config: &Config) -> [(&'static str, Option<Duration>); 3] {
     ]
 }
 
-fn client_scope_is_one(config: &Config) -> Option<Finding> {
+fn client_scope_is_valid(config: &Config) -> Option<Finding> {
     let refusal = ScopeSet::parse(&config.client_document.scope).err()?;
     Some(("client_document.scope", refusal.to_string()))
 }
 
-fn lives_have_bounds(config: &Config) -> Option<Finding> {
+fn lifetimes_have_bounds(config: &Config) -> Option<Finding> {
     let tokens = &config.tokens;
     let second = Duration::from_secs(1);
     out_of_bounds(&[
@@ -201,7 +204,7 @@ fn lives_have_bounds(config: &Config) -> Option<Finding> {
             "tokens.access_ttl",
             tokens.access_ttl,
             second,
-            LONGEST_TOKEN_LIFE,
+            MAX_TOKEN_LIFETIME,
         ),
         ("tokens.refresh_ttl", tokens.refresh_ttl, second, 365 * DAY),
     ])
@@ -237,13 +240,13 @@ fn out_of_bounds(settings: &[(&'static str, Duration, Duration, Duration)]) -> O
         .iter()
         .find(|(_, value, least, most)| value < least || value > most);
     outside.map(|(setting, _, least, most)| {
-        let message = format!("from {} to {}", written(*least), written(*most));
+        let message = format!("from {} to {}", duration_text(*least), duration_text(*most));
         (*setting, message)
     })
 }
 
 /// A duration as people write it.
-fn written(duration: Duration) -> String {
+fn duration_text(duration: Duration) -> String {
     let millis = duration.as_millis();
     let units = [
         ("d", DAY.as_millis()),
@@ -263,20 +266,64 @@ fn written(duration: Duration) -> String {
 
 /// Whoever is trusted as a proxy says who its callers are: a network that holds the callers
 /// themselves lets each of them choose an address.
-fn not_everybody_is_a_proxy(config: &Config) -> Option<Finding> {
+fn trusted_proxies_are_narrow(config: &Config) -> Option<Finding> {
     let too_wide = config.server.trusted_proxies.iter().find(|network| {
         let least = match network {
-            IpNet::V4(_) => WIDEST_V4,
-            IpNet::V6(_) => WIDEST_V6,
+            IpNet::V4(_) => MIN_PREFIX_LEN_V4,
+            IpNet::V6(_) => MIN_PREFIX_LEN_V6,
         };
         network.prefix_len() < least
     });
     too_wide.map(|network| {
         let message = format!(
             "`{network}` trusts nearly everybody to say who they are: name the networks of your \
-             proxies (at most /{WIDEST_V4}, or /{WIDEST_V6} for IPv6)"
+             proxies (at most /{MIN_PREFIX_LEN_V4}, or /{MIN_PREFIX_LEN_V6} for IPv6)"
         );
         ("server.trusted_proxies", message)
+    })
+}
+
+fn v1_has_a_client(config: &Config) -> Option<Finding> {
+    let compat = &config.compat;
+    (compat.v1 && compat.v1_client.is_none()).then(|| {
+        let message = "needs compat.v1_client too: the id of a client of yours, as in `aip clients create \
+                       --id v1-apps --require-pkce false --redirect-uri DESTINATION`";
+        ("compat.v1", message.to_owned())
+    })
+}
+
+fn v1_origins_are_origins(config: &Config) -> Option<Finding> {
+    v1_origins(config).err()
+}
+
+/// The origins that destinations of v1's sign-in must be at; none where that is switched off.
+pub(crate) fn v1_origins(config: &Config) -> Result<Vec<Origin>, Finding> {
+    let compat = &config.compat;
+    let named = compat.v1_origins.iter().filter(|_| compat.v1);
+    let parsed = named.map(|text| {
+        let url = if text.contains("://") {
+            text.clone()
+        } else {
+            format!("https://{text}")
+        };
+        let refused = |reason: &str| {
+            let message = format!("`{text}`: {reason}; write each as `https://HOST` or `HOST`");
+            ("compat.v1_origins", message)
+        };
+        if text.contains('*') {
+            return Err(refused("there are no patterns"));
+        }
+        Origin::parse(&url).map_err(|error| refused(&error.to_string()))
+    });
+    parsed.collect()
+}
+
+/// `/auth/atproto` leads browsers to the authorization endpoint with parameters, not with a pushed request.
+fn v1_browsers_may_bring_requests(config: &Config) -> Option<Finding> {
+    (config.compat.v1 && config.clients.require_pushed_requests).then(|| {
+        let message = "refused beside clients.require_pushed_requests: browsers bring the requests of v1's \
+                       apps themselves";
+        ("compat.v1", message.to_owned())
     })
 }
 

@@ -12,44 +12,44 @@ use crate::settings::SECTIONS;
 use crate::{ConfigFile, Problem, Source};
 
 /// The texts of the file by `section.name`.
-pub(crate) type Texts = BTreeMap<String, (String, Source)>;
+pub(crate) type FileValues = BTreeMap<String, (String, Source)>;
 
 /// Reads the file; what is wrong with its form or its names is added to `problems`.
-pub(crate) fn texts(file: &ConfigFile, problems: &mut Vec<Problem>) -> Texts {
-    let mut reading = Reading {
+pub(crate) fn read_file_values(file: &ConfigFile, problems: &mut Vec<Problem>) -> FileValues {
+    let mut reader = FileReader {
         file,
         problems: Vec::new(),
-        texts: Texts::new(),
+        values: FileValues::new(),
     };
     let (document, errors) = DeTable::parse_recoverable(&file.text);
     for error in errors {
         // The error's own display quotes the line, which may hold a secret.
         let at = error.span().map_or(0, |span| span.start);
-        reading.problem(at, error.message().to_owned());
+        reader.problem(at, error.message().to_owned());
     }
     for (name, value) in document.get_ref() {
-        reading.section(name.get_ref(), name.span().start, value.get_ref());
+        reader.section(name.get_ref(), name.span().start, value.get_ref());
     }
     // The parser has sorted tables by name.
-    reading.problems.sort_by_key(|(at, _)| *at);
-    for (at, message) in &reading.problems {
+    reader.problems.sort_by_key(|(at, _)| *at);
+    for (at, message) in &reader.problems {
         problems.push(Problem {
-            place: reading.place(*at),
+            place: reader.source_at(*at),
             setting: None,
             message: message.clone(),
         });
     }
-    reading.texts
+    reader.values
 }
 
-struct Reading<'a> {
+struct FileReader<'a> {
     file: &'a ConfigFile,
     /// Where in the text, and what.
     problems: Vec<(usize, String)>,
-    texts: Texts,
+    values: FileValues,
 }
 
-impl Reading<'_> {
+impl FileReader<'_> {
     fn section(&mut self, name: &str, at: usize, value: &DeValue<'_>) {
         let Some(section) = SECTIONS.iter().find(|section| section.name == name) else {
             let hint = nearest(name, SECTIONS.iter().map(|section| section.name));
@@ -74,10 +74,10 @@ impl Reading<'_> {
                 self.problem(at, format!("there is no setting `{name}.{key}`{hint}"));
                 continue;
             }
-            match text(value.get_ref()) {
+            match scalar_text(value.get_ref()) {
                 Some(text) => {
-                    let place = self.place(at);
-                    self.texts.insert(format!("{name}.{key}"), (text, place));
+                    let place = self.source_at(at);
+                    self.values.insert(format!("{name}.{key}"), (text, place));
                 }
                 None => self.problem(at, format!("`{name}.{key}` is a single value or a list")),
             }
@@ -88,7 +88,7 @@ impl Reading<'_> {
         self.problems.push((at, message));
     }
 
-    fn place(&self, at: usize) -> Source {
+    fn source_at(&self, at: usize) -> Source {
         let before = self.file.text.bytes().take(at);
         Source::File {
             path: self.file.path.clone(),
@@ -97,7 +97,7 @@ impl Reading<'_> {
     }
 }
 
-fn text(value: &DeValue<'_>) -> Option<String> {
+fn scalar_text(value: &DeValue<'_>) -> Option<String> {
     match value {
         DeValue::String(text) => Some(text.to_string()),
         DeValue::Integer(number) => Some(number.to_string()),
@@ -106,7 +106,7 @@ fn text(value: &DeValue<'_>) -> Option<String> {
         DeValue::Array(members) => {
             let members: Option<Vec<String>> = members
                 .iter()
-                .map(|member| text(member.get_ref()))
+                .map(|member| scalar_text(member.get_ref()))
                 .collect();
             serde_json::to_string(&members?).ok()
         }

@@ -23,17 +23,18 @@ mod types;
 mod value;
 mod warnings;
 
-pub use checks::{LONGEST_TOKEN_LIFE, PUBLIC_KEYS_CACHED_FOR};
+pub use checks::{MAX_TOKEN_LIFETIME, PUBLIC_KEYS_CACHE_TIME};
 pub use error::{ConfigError, Problem};
 pub use load::LoadedConfig;
 pub use schema::schema;
 pub use settings::{
-    Brand, ClientDocument, Clients, Config, Database, Keys, Log, Redis, Server, Telemetry, Tokens,
-    Upstream,
+    Brand, ClientDocument, Clients, Compat, Config, Database, Keys, Log, Redis, Server, Telemetry,
+    Tokens, Upstream,
 };
 pub use show::DisplayRow;
 pub use source::Source;
 pub use sources::{CONFIG_FILE_VARIABLE, ConfigFile, Flag, Sources};
 pub use types::{
-    ClientRegistration, DevelopmentHost, JsonWebKeys, LogFilter, LogFormat, NameServer, RedisUrl,
+    ClientRegistration, DevelopmentHost, EventStreamUrl, JsonWebKeys, LogFilter, LogFormat,
+    NameServer, RedisUrl,
 };

@@ -55,6 +55,12 @@ impl LoadedConfig {
         self.config.upstream.development && !checks::is_public(&self.external_base)
     }
 
+    /// The origins that destinations of the sign-in of AIP v1 must be at; empty for any.
+    pub fn v1_origins(&self) -> Vec<Origin> {
+        // They were checked when the configuration was read.
+        checks::v1_origins(&self.config).unwrap_or_default()
+    }
+
     /// The database: the given one, or the SQLite file in the data folder.
     pub fn database_url(&self) -> DatabaseUrl {
         let given = self.config.database.url.clone();

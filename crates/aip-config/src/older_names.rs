@@ -5,7 +5,6 @@ use crate::Sources;
 
 /// The names, each with what is so instead.
 const NAMES: &[(&str, &str)] = &[
-    ("ALLOWED_DOMAINS", "it restricts nobody"),
     (
         "APP_PASSWORD_ACCESS_TOKEN_EXPIRY",
         "tokens live as long as their PDS says",
@@ -18,6 +17,11 @@ const NAMES: &[(&str, &str)] = &[
         "ATPROTO_OAUTH_SIGNING_KEYS",
         "only `aip import aip-v2` uses these keys; AIP_JSON_WEB_KEYS takes a JWK Set",
     ),
+    (
+        "BACKGROUND_FROM",
+        "pages have the colours of the style sheet",
+    ),
+    ("BACKGROUND_TO", "pages have the colours of the style sheet"),
     (
         "CLIENT_DEFAULT_REDIRECT_EXACT",
         "redirect URIs are always compared exactly",
@@ -32,6 +36,7 @@ const NAMES: &[(&str, &str)] = &[
         "ENCRYPTION_KEY",
         "the database is sealed with the keys of AIP_MASTER_KEYS",
     ),
+    ("FORM_COLOR", "pages have the colours of the style sheet"),
     ("HTTP_STATIC_PATH", "pages are part of the program"),
     ("HTTP_TEMPLATES_PATH", "pages are part of the program"),
     (
@@ -47,6 +52,14 @@ const NAMES: &[(&str, &str)] = &[
         "only `aip import aip-v2` uses these keys; AIP_JSON_WEB_KEYS takes a JWK Set",
     ),
     (
+        "REFRESH_QUEUE_APP_PASSWORD",
+        "what is due for a refresh is read from the database",
+    ),
+    (
+        "REFRESH_QUEUE_OAUTH",
+        "what is due for a refresh is read from the database",
+    ),
+    (
         "SERVICE_AUTH_KEYS",
         "the keys of the purpose `service_auth` in the key set are those of service authentication",
     ),
@@ -55,6 +68,7 @@ const NAMES: &[(&str, &str)] = &[
         "AIP_DATABASE_URL says which database is used",
     ),
     ("SVG_LOGO", "pages show no logo"),
+    ("TEXT_COLOR", "pages have the colours of the style sheet"),
     (
         "TOKEN_REFRESH_BEFORE_EXPIRY_RATIO",
         "when a session is refreshed is not a setting",

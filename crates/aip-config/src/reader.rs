@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use aip_base::without_credentials;
 
-use crate::file::{self, Texts};
+use crate::file::{self, FileValues};
 use crate::settings::SECTIONS;
 use crate::sources::CONFIG_FILE_VARIABLE;
 use crate::table::Setting;
@@ -23,7 +23,7 @@ pub(crate) struct Reading {
 /// Reads settings from their sources and collects what is wrong with them.
 pub(crate) struct Reader<'a> {
     sources: &'a Sources<'a>,
-    file: Texts,
+    file: FileValues,
     pub(crate) readings: Vec<Reading>,
     pub(crate) problems: Vec<Problem>,
     /// Files that a variable or a line named, as the place of a text.
@@ -39,7 +39,9 @@ impl<'a> Reader<'a> {
         let file = sources.file.as_ref();
         Self {
             sources,
-            file: file.map_or_else(Texts::new, |file| file::texts(file, &mut problems)),
+            file: file.map_or_else(FileValues::new, |file| {
+                file::read_file_values(file, &mut problems)
+            }),
             readings: Vec::new(),
             problems,
             named_files: Vec::new(),

@@ -13,7 +13,8 @@ use secrecy::SecretString;
 
 use crate::table::settings;
 use crate::types::{
-    ClientRegistration, DevelopmentHost, JsonWebKeys, LogFilter, LogFormat, NameServer, RedisUrl,
+    ClientRegistration, DevelopmentHost, EventStreamUrl, JsonWebKeys, LogFilter, LogFormat,
+    NameServer, RedisUrl,
 };
 
 settings! {
@@ -131,6 +132,18 @@ settings! {
         development_hosts: Vec<DevelopmentHost> = "", ["AIP_DEVELOPMENT_HOSTS"];
     }
 
+    /// A stream of events of the network, which says early what would be noticed later. Not needed.
+    events: Events {
+        /// The stream of a Jetstream server: `wss://HOST/subscribe` (protocol v1) or
+        /// `wss://HOST/xrpc/network.bsky.jetstream.subscribeEvents` (v2). Identities that have changed are
+        /// then read anew at once, and sessions of accounts that are not in use are left alone. Not
+        /// followed unless set.
+        jetstream_url: Option<EventStreamUrl>, ["AIP_JETSTREAM_URL"];
+        /// Whether that server is to compress what it sends, with a dictionary that is read there
+        /// (protocol v2 alone).
+        compress: bool = "false", ["AIP_JETSTREAM_COMPRESS"];
+    }
+
     /// What a PDS shows about this server when somebody signs in.
     client_document: ClientDocument {
         /// The name of the service.
@@ -175,6 +188,10 @@ settings! {
         metadata_documents: bool = "false", ["AIP_CLIENT_METADATA_DOCUMENTS"];
         /// How many such apps are kept that somebody has allowed something.
         max_document_clients: NonZeroUsize = "1000", ["AIP_MAX_DOCUMENT_CLIENTS"];
+        /// Whether client assertions are signed at `/oauth/client-assertion` for devices of apps that talk
+        /// to PDSs themselves, and are registered with `--client-assertions` (AT Protocol proposal 0010,
+        /// a draft).
+        assertion_backend_0010: bool = "false", ["AIP_ASSERTION_BACKEND_0010"];
         /// A client that registered itself is deleted after this time unless somebody has allowed it
         /// anything.
         unused_registration_ttl: Duration = "30d", ["AIP_UNUSED_REGISTRATION_TTL"];
@@ -184,6 +201,24 @@ settings! {
         /// The accounts that may change clients with a service token of their PDS, at
         /// `/xrpc/tools.graze.aip.clients.Update`.
         admin_dids: Vec<Did> = "", ["AIP_ADMIN_DIDS", "ADMIN_DIDS"];
+    }
+
+    /// The names of AIP v1, for apps that still use them.
+    compat: Compat {
+        /// Whether the paths of AIP v1 (`/auth/atproto`, `/internal/api/…`) are there, and its headers
+        /// `X-Subject` and `X-Service` mean something at `/xrpc`.
+        v1: bool = "false", ["AIP_COMPAT_V1"];
+        /// The id of the registered client as which people sign in at `/auth/atproto`. Its redirect URIs
+        /// are the destinations. Needed with `compat.v1`.
+        v1_client: Option<String>, ["AIP_COMPAT_V1_CLIENT"];
+        /// The origins that destinations must be at besides, as `https://HOST` or `HOST`. Any redirect URI
+        /// of the client unless set.
+        v1_origins: Vec<String> = "", ["AIP_COMPAT_V1_ORIGINS", "ALLOWED_DOMAINS"];
+        /// Where a sign-in ends whose link to `/auth/atproto` names no `destination`.
+        v1_destination: Option<String>, ["AIP_COMPAT_V1_DESTINATION", "DESTINATION"];
+        /// Where a sign-in ends whose form, sent to `/auth/atproto`, names no `destination`.
+        v1_default_destination: Option<String>,
+            ["AIP_COMPAT_V1_DEFAULT_DESTINATION", "DEFAULT_DESTINATION"];
     }
 
     /// The look of the pages.

@@ -18,7 +18,7 @@ pub struct DisplayRow {
 impl LoadedConfig {
     /// All settings in the order of the table, then names of older versions that have no effect.
     /// The user information of URLs is hidden.
-    pub fn shown(&self) -> Vec<DisplayRow> {
+    pub fn display_rows(&self) -> Vec<DisplayRow> {
         let settings = self.readings.iter().map(|reading| {
             let value = match &reading.text {
                 None if reading.setting.key() == "server.external_base" => {

@@ -11,7 +11,7 @@ pub const CONFIG_FILE_VARIABLE: &str = "AIP_CONFIG";
 pub struct Sources<'a> {
     /// Settings on the command line; a later one wins.
     pub flags: Vec<Flag>,
-    /// The environment.
+    /// The variables of the process, by name.
     pub environment: BTreeMap<String, String>,
     /// The configuration file, if there is one.
     pub file: Option<ConfigFile>,
@@ -26,7 +26,7 @@ pub struct Flag {
     pub flag: String,
     /// The setting: `server.listen`.
     pub key: String,
-    /// Its text.
+    /// The value as it was written on the command line.
     pub text: String,
 }
 

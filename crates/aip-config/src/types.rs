@@ -12,10 +12,14 @@ use crate::value::{Shape, Value};
 #[derive(Debug, Clone)]
 pub struct RedisUrl(SecretString);
 
+/// The URL of a stream of events.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventStreamUrl(String);
+
 /// A JWK Set of private keys.
 #[derive(Debug, Clone)]
 pub enum JsonWebKeys {
-    /// In this file.
+    /// The path of a file with the JWK Set.
     File(PathBuf),
     /// The set itself.
     Json(SecretString),
@@ -24,7 +28,7 @@ pub enum JsonWebKeys {
 /// A host of a development set-up, dialled at a fixed address whatever DNS says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DevelopmentHost {
-    /// Its name.
+    /// The host name, without a port.
     pub name: String,
     /// Where it is.
     pub address: IpAddr,
@@ -105,6 +109,25 @@ impl Value for RedisUrl {
     }
 }
 
+impl EventStreamUrl {
+    /// The URL.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Value for EventStreamUrl {
+    const SHAPE: Shape = Shape::Text;
+
+    /// Which of the protocols it is, and whether it is right, `aip-events` says.
+    fn parse(text: &str) -> Result<Self, String> {
+        let known = ["ws://", "wss://"].iter().any(|it| text.starts_with(it));
+        known
+            .then(|| Self(text.to_owned()))
+            .ok_or_else(|| "expected `wss://…` or `ws://…`".to_owned())
+    }
+}
+
 impl Value for JsonWebKeys {
     const SHAPE: Shape = Shape::Text;
     const SECRET: bool = true;
@@ -175,9 +198,10 @@ impl Value for LogFilter {
         let mut any = false;
         for directive in directives.filter(|directive| !directive.is_empty()) {
             any = true;
-            // A directive about spans: the library judges it.
             if directive.contains('[') {
-                continue;
+                return Err(format!(
+                    "`{directive}` is about spans, by which nothing is filtered"
+                ));
             }
             let level = match directive.split_once('=') {
                 Some(("", _)) => {

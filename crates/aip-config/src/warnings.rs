@@ -5,6 +5,10 @@ use crate::{Problem, Source, older_names};
 
 /// Settings that have an effect only beside another one.
 const NEEDS: &[(&str, &str)] = &[
+    ("compat.v1_client", "compat.v1"),
+    ("compat.v1_default_destination", "compat.v1"),
+    ("compat.v1_destination", "compat.v1"),
+    ("compat.v1_origins", "compat.v1"),
     ("redis.ca_file", "redis.url"),
     ("telemetry.statsd_port", "telemetry.statsd_host"),
     ("telemetry.statsd_prefix", "telemetry.statsd_host"),
@@ -23,7 +27,8 @@ pub(crate) fn of(reader: &Reader<'_>) -> Vec<Problem> {
     let reading = |key: &str| reader.readings.iter().find(|it| it.setting.key() == key);
     let idle = NEEDS.iter().filter_map(|(key, needed)| {
         let set = reading(key).filter(|it| it.place != Source::Default)?;
-        let missing = reading(needed).is_some_and(|it| it.text.is_none());
+        let missing = reading(needed)
+            .is_some_and(|it| matches!(it.text.as_deref(), None | Some("false" | "0")));
         missing.then(|| Problem {
             place: set.place.clone(),
             setting: Some((*key).to_owned()),

@@ -9,7 +9,6 @@ use crate::pages::AccountName;
 use crate::state::AppState;
 
 impl AppState {
-    /// The name of an account.
     pub(crate) async fn account_name(&self, did: &Did) -> Result<AccountName, StorageError> {
         let account = self.storage().account(did).await?;
         let handle = account.and_then(|account| account.handle);

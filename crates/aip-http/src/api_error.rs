@@ -10,9 +10,9 @@ use http::StatusCode;
 use http::header::{HeaderName, HeaderValue};
 use serde::Serialize;
 
+use crate::display_text::printable_excerpt;
 use crate::endpoint::ErrorFormat;
 use crate::pages::{ErrorPage, html};
-use crate::words::shown;
 
 /// The most characters of an error, told or logged. Some repeat what a server or a caller wrote.
 const MAX_DETAIL: usize = 1000;
@@ -35,7 +35,7 @@ pub(crate) struct ApiError {
 pub(crate) struct ErrorReport {
     /// Whose fault it is.
     pub(crate) blame: Blame,
-    /// The error code that the app or caller is told.
+    /// The error code that the app or caller receives.
     pub(crate) code: Option<&'static str>,
     /// What happened, without any secret.
     pub(crate) detail: String,
@@ -49,7 +49,7 @@ impl ErrorReport {
         detail: impl Into<String>,
         mut response: Response,
     ) -> Response {
-        let detail = shown(&detail.into(), MAX_DETAIL);
+        let detail = printable_excerpt(&detail.into(), MAX_DETAIL);
         response.extensions_mut().insert(Self {
             blame,
             code,
@@ -80,7 +80,7 @@ impl ApiError {
         code: &'static str,
         message: impl Into<String>,
     ) -> Self {
-        let message = shown(&message.into(), MAX_DETAIL);
+        let message = printable_excerpt(&message.into(), MAX_DETAIL);
         Self {
             status,
             code,
@@ -111,17 +111,17 @@ impl ApiError {
         .with_detail(Blame::Ours, detail)
     }
 
-    /// What the caller is told.
+    /// What the caller receives.
     pub(crate) fn message(&self) -> &str {
         &self.message
     }
 
-    /// Says whose fault it was, and what the log is told instead of the words.
+    /// Says whose fault it was, and what the log says instead of the message.
     pub(crate) fn with_detail(mut self, blame: Blame, detail: impl Into<String>) -> Self {
         *self.report = ErrorReport {
             blame,
             code: Some(self.code),
-            detail: shown(&detail.into(), MAX_DETAIL),
+            detail: printable_excerpt(&detail.into(), MAX_DETAIL),
         };
         self
     }

@@ -13,12 +13,12 @@ use http::header::HeaderValue;
 
 use crate::api_error::ApiError;
 use crate::endpoint::Endpoint;
-use crate::error_mapping::{Challenge, DPOP_NONCE, TWO_PROOFS};
+use crate::error_mapping::{Challenge, DPOP_NONCE, MULTIPLE_PROOFS};
 use crate::incoming_request::{DPOP, IncomingRequest};
 use crate::state::AppState;
 
 /// What a call shows: its access token as an `Authorization` header, and the proof of its key.
-struct Shown<'a> {
+struct CallCredentials<'a> {
     authorization: Option<Cow<'a, str>>,
     dpop: Option<&'a str>,
     target: Target<'a>,
@@ -30,7 +30,7 @@ pub(crate) async fn authorize(
     incoming: &IncomingRequest,
     path: &str,
 ) -> Result<AuthorizedCall, ApiError> {
-    let shown = Shown::read(app, incoming, path)?;
+    let shown = CallCredentials::read(app, incoming, path)?;
     let authorized = app.server().authorize_call(shown.credential()).await;
     authorized.map_err(|error| refused(app, incoming, error))
 }
@@ -40,7 +40,7 @@ pub(crate) async fn authorize_userinfo(
     app: &AppState,
     incoming: &IncomingRequest,
 ) -> Result<AuthorizedCall, ApiError> {
-    let shown = Shown::read(app, incoming, Endpoint::Userinfo.spec().path)?;
+    let shown = CallCredentials::read(app, incoming, Endpoint::Userinfo.spec().path)?;
     let authorized = app.server().authorize_userinfo(shown.credential()).await;
     authorized.map_err(|error| refused(app, incoming, error))
 }
@@ -51,7 +51,7 @@ pub(crate) async fn authorize_proxy(
     incoming: &IncomingRequest,
     path: &str,
 ) -> Result<AuthorizedProxyCall, ApiError> {
-    let shown = Shown::read(app, incoming, path)?;
+    let shown = CallCredentials::read(app, incoming, path)?;
     let authorized = app.server().authorize_proxy_call(shown.credential()).await;
     authorized.map_err(|error| refused(app, incoming, error))
 }
@@ -62,7 +62,7 @@ pub(crate) async fn authorize_session(
     incoming: &IncomingRequest,
     path: &str,
 ) -> Result<AuthorizedSessionCall, ApiError> {
-    let shown = Shown::read(app, incoming, path)?;
+    let shown = CallCredentials::read(app, incoming, path)?;
     let authorized = app
         .server()
         .authorize_session_call(shown.credential())
@@ -70,7 +70,7 @@ pub(crate) async fn authorize_session(
     authorized.map_err(|error| refused(app, incoming, error))
 }
 
-impl<'a> Shown<'a> {
+impl<'a> CallCredentials<'a> {
     fn read(
         app: &AppState,
         incoming: &'a IncomingRequest,
@@ -91,7 +91,7 @@ impl<'a> Shown<'a> {
         };
         let dpop = incoming.dpop().map_err(|_| {
             let metadata = protected_resource_url(app);
-            challenge(&metadata, incoming).error("invalid_dpop_proof", TWO_PROOFS)
+            challenge(&metadata, incoming).error("invalid_dpop_proof", MULTIPLE_PROOFS)
         })?;
         Ok(Self {
             authorization,

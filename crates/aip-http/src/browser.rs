@@ -18,21 +18,26 @@ use crate::incoming_request::IncomingRequest;
 use crate::state::AppState;
 
 /// How long a browser is remembered after its last sign-in.
-const LIFE: Duration = Duration::from_hours(24 * 30);
+const COOKIE_MAX_AGE: Duration = Duration::from_hours(24 * 30);
 
 /// A browser session.
 pub(crate) struct Browser {
     pub(crate) session: BrowserSession,
     /// The value of its cookie.
-    value: SecretString,
+    cookie_value: SecretString,
 }
 
 impl Browser {
-    /// Tells the browser its new cookie.
-    pub(crate) fn remember(&self, app: &AppState, mut response: Response) -> Response {
-        let life = self.session.expires_at.since(app.now());
+    /// Adds the cookie of this session to `response` (`Set-Cookie`).
+    pub(crate) fn set_cookie_on(&self, app: &AppState, mut response: Response) -> Response {
+        let max_age = self.session.expires_at.since(app.now());
         let name = app.cookie_name("");
-        app.set_cookie(&mut response, &name, self.value.expose_secret(), life);
+        app.set_cookie(
+            &mut response,
+            &name,
+            self.cookie_value.expose_secret(),
+            max_age,
+        );
         response
     }
 
@@ -43,7 +48,7 @@ impl Browser {
     }
 
     /// What CSRF tokens of its pages are bound to: it stays when the cookie is replaced.
-    pub(crate) fn binding(&self) -> String {
+    pub(crate) fn csrf_binding(&self) -> String {
         self.session.id.to_string()
     }
 }
@@ -55,17 +60,17 @@ impl AppState {
         incoming: &IncomingRequest,
     ) -> Result<Option<Browser>, ApiError> {
         let name = self.cookie_name("");
-        let Some(value) = cookie(incoming, &name) else {
+        let Some(cookie_value) = cookie(incoming, &name) else {
             return Ok(None);
         };
-        let Ok(presented) = TokenKind::BrowserSession.parse(value) else {
+        let Ok(presented) = TokenKind::BrowserSession.parse(cookie_value) else {
             return Ok(None);
         };
         let token = self.server().hasher.hash_token(presented);
         let session = self.storage().browser_session(&token, self.now()).await?;
         Ok(session.map(|session| Browser {
             session,
-            value: value.into(),
+            cookie_value: cookie_value.into(),
         }))
     }
 
@@ -79,8 +84,12 @@ impl AppState {
         browser: Option<Browser>,
         account: BrowserAccount,
     ) -> Result<Browser, ApiError> {
-        if let Some(Browser { session, value }) = browser {
-            let presented = self.server().hasher.hash(value.expose_secret());
+        if let Some(Browser {
+            session,
+            cookie_value,
+        }) = browser
+        {
+            let presented = self.server().hasher.hash(cookie_value.expose_secret());
             let next = TokenKind::BrowserSession.mint(&*self.server().rng);
             match self
                 .add_account(session, &presented, next, &account)
@@ -97,16 +106,19 @@ impl AppState {
     /// A new browser session, in which `account` is signed in.
     async fn begin_browser_session(&self, account: BrowserAccount) -> Result<Browser, ApiError> {
         let server = self.server();
-        let value = TokenKind::BrowserSession.mint(&*server.rng);
+        let cookie_value = TokenKind::BrowserSession.mint(&*server.rng);
         let session = BrowserSession {
             id: RowId::new(&*server.clock, &*server.rng),
-            token: server.hasher.hash(value.expose_secret()),
+            token: server.hasher.hash(cookie_value.expose_secret()),
             created_at: self.now(),
-            expires_at: self.now() + LIFE,
+            expires_at: self.now() + COOKIE_MAX_AGE,
             accounts: vec![account],
         };
         if self.storage().create_browser_session(&session).await? {
-            Ok(Browser { session, value })
+            Ok(Browser {
+                session,
+                cookie_value,
+            })
         } else {
             Err(ApiError::internal("a cookie of that value exists already"))
         }
@@ -122,7 +134,7 @@ impl AppState {
         account: &BrowserAccount,
     ) -> Result<(BrowserSignIn, Browser), ApiError> {
         session.token = self.server().hasher.hash(next.expose_secret());
-        session.expires_at = self.now() + LIFE;
+        session.expires_at = self.now() + COOKIE_MAX_AGE;
         let outcome = self.storage().sign_in_browser(
             session.id,
             presented,
@@ -134,11 +146,17 @@ impl AppState {
         let outcome = outcome.await?;
         session.accounts.retain(|it| it.did != account.did);
         session.accounts.insert(0, account.clone());
-        let value = next;
-        Ok((outcome, Browser { session, value }))
+        let cookie_value = next;
+        Ok((
+            outcome,
+            Browser {
+                session,
+                cookie_value,
+            },
+        ))
     }
 
-    /// Lets the answer take the cookie away.
+    /// Adds a `Set-Cookie` that deletes the cookie.
     pub(crate) fn forget_browser(&self, mut response: Response) -> Response {
         let name = self.cookie_name("");
         self.set_cookie(&mut response, &name, "", Duration::ZERO);

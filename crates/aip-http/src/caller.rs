@@ -46,7 +46,7 @@ impl TrustedProxies {
 
     /// Warns, once, of a proxy in a private network that says whom it serves and is not trusted:
     /// all its callers count as one, and one of them can use up the limits of all.
-    pub(crate) fn look_out(&self, extensions: &Extensions, headers: &HeaderMap) {
+    pub(crate) fn warn_of_untrusted_proxy(&self, extensions: &Extensions, headers: &HeaderMap) {
         let says = [&self.header, &X_FORWARDED_FOR, &FORWARDED];
         if self.warned.load(Ordering::Relaxed) || !says.iter().any(|it| headers.contains_key(*it)) {
             return;
@@ -283,7 +283,7 @@ mod tests {
             extensions.insert(PeerAddr(SocketAddr::new(peer.parse().unwrap(), 1)));
             let mut headers = HeaderMap::new();
             headers.insert(name, "192.0.2.1".parse().unwrap());
-            proxies.look_out(&extensions, &headers);
+            proxies.warn_of_untrusted_proxy(&extensions, &headers);
             proxies.warned.load(Ordering::Relaxed)
         };
         let own = || vec!["10.0.0.0/8".parse().unwrap()];
@@ -303,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_is_not_of_the_internet_is_told_apart() {
+    fn an_address_that_is_not_of_the_internet_is_distinguished() {
         for (address, public) in [
             ("203.0.113.9", true),
             ("2001:db8::1", true),

@@ -33,10 +33,12 @@ pub(crate) enum Purpose<'a> {
     UserCode,
     /// Going on with the device of that name, whose code was entered.
     Device(&'a str),
+    /// Deciding about a developer token that was ordered; named by the hash of its link.
+    DeveloperTokenOrder(&'a str),
 }
 
 impl AppState {
-    /// The token of a form, for the browser that knows what `binding` stands for: a browser
+    /// The token of a form, for the browser that knows what `csrf_binding` stands for: a browser
     /// session, or the cookie of a sign-in that has not finished.
     pub(crate) fn csrf(&self, binding: &str, purpose: Purpose<'_>) -> String {
         let about = match purpose {
@@ -46,6 +48,7 @@ impl AppState {
             Purpose::Logout => "logout".to_owned(),
             Purpose::UserCode => "user code".to_owned(),
             Purpose::Device(name) => format!("device {name}"),
+            Purpose::DeveloperTokenOrder(name) => format!("developer token order {name}"),
         };
         encode(
             &self
@@ -64,7 +67,7 @@ impl AppState {
         purpose: Purpose<'_>,
     ) -> Result<(), ApiError> {
         check_origin(incoming.headers(), self.issuer().as_str())?;
-        if self.is_csrf(params, &browser.binding(), purpose) {
+        if self.is_csrf(params, &browser.csrf_binding(), purpose) {
             Ok(())
         } else {
             Err(refused("the CSRF token is missing or wrong"))
@@ -86,7 +89,7 @@ impl AppState {
         }
         flows
             .into_iter()
-            .find(|flow| self.is_csrf(params, &flow.binding(self), purpose))
+            .find(|flow| self.is_csrf(params, &flow.csrf_binding(self), purpose))
             .ok_or_else(|| refused("the CSRF token is missing or wrong"))
     }
 

@@ -28,9 +28,9 @@ use crate::api_error::{ApiError, printable};
 pub(crate) const DPOP_NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
 
 /// A proof with more than one header value (RFC 9449 §4.3, check 1).
-pub(crate) const TWO_PROOFS: &str = "there is more than one DPoP proof";
+pub(crate) const MULTIPLE_PROOFS: &str = "there is more than one DPoP proof";
 
-fn bad(code: &'static str, words: impl Into<String>) -> ApiError {
+fn bad_request(code: &'static str, words: impl Into<String>) -> ApiError {
     ApiError::caller(StatusCode::BAD_REQUEST, code, words)
 }
 
@@ -82,15 +82,15 @@ impl From<TokenError> for ApiError {
         let words = error.to_string();
         match error {
             TokenError::Client(error) => error.into(),
-            TokenError::Request(_) => bad("invalid_request", words),
-            TokenError::GrantType(_) => bad("unsupported_grant_type", words),
-            TokenError::NotAllowed(_) => bad("unauthorized_client", words),
+            TokenError::Request(_) => bad_request("invalid_request", words),
+            TokenError::GrantType(_) => bad_request("unsupported_grant_type", words),
+            TokenError::NotAllowed(_) => bad_request("unauthorized_client", words),
             TokenError::Grant(refusal) => {
-                bad("invalid_grant", words).with_detail(Blame::Caller, refusal.reason())
+                bad_request("invalid_grant", words).with_detail(Blame::Caller, refusal.reason())
             }
-            TokenError::Scope(_) => bad("invalid_scope", words),
-            TokenError::Target(_) => bad("invalid_target", words),
-            TokenError::Device(wait) => bad(wait.as_str(), words),
+            TokenError::Scope(_) => bad_request("invalid_scope", words),
+            TokenError::Target(_) => bad_request("invalid_target", words),
+            TokenError::Device(wait) => bad_request(wait.as_str(), words),
             TokenError::Proof(error) => error.into(),
             TokenError::Storage(error) => error.into(),
             TokenError::Signing(error) => error.into(),
@@ -109,9 +109,9 @@ impl From<ProofError> for ApiError {
     fn from(error: ProofError) -> Self {
         let words = error.to_string();
         match error {
-            ProofError::Nonce => bad("use_dpop_nonce", words),
+            ProofError::Nonce => bad_request("use_dpop_nonce", words),
             ProofError::Invalid(_) | ProofError::Missing | ProofError::Replayed => {
-                bad("invalid_dpop_proof", words)
+                bad_request("invalid_dpop_proof", words)
             }
             ProofError::Storage(error) => error.into(),
         }
@@ -125,7 +125,7 @@ impl From<PushError> for ApiError {
             PushError::Client(error) => error.into(),
             PushError::Proof(error) => error.into(),
             PushError::Redirect(error) => error.into(),
-            PushError::Refused(code, words) => bad(code.as_str(), words),
+            PushError::Refused(code, words) => bad_request(code.as_str(), words),
             PushError::Storage(error) => error.into(),
         }
     }
@@ -168,13 +168,15 @@ impl From<ClientRegistrationError> for ApiError {
             | ClientRegistrationError::Scope(_)
             | ClientRegistrationError::Credentials
             | ClientRegistrationError::Pinned(_)
-            | ClientRegistrationError::Secret => bad("invalid_client_metadata", words.as_str()),
+            | ClientRegistrationError::Secret => {
+                bad_request("invalid_client_metadata", words.as_str())
+            }
             ClientRegistrationError::Settings(error) => match error {
                 RegistrationError::Storage(error) => error.into(),
                 RegistrationError::RedirectCount(_) | RegistrationError::Redirect(_) => {
-                    bad("invalid_redirect_uri", words.as_str())
+                    bad_request("invalid_redirect_uri", words.as_str())
                 }
-                _ => bad("invalid_client_metadata", words.as_str()),
+                _ => bad_request("invalid_client_metadata", words.as_str()),
             },
         }
     }
@@ -189,7 +191,7 @@ impl From<TokenManagementError> for ApiError {
                 Self::caller(StatusCode::UNAUTHORIZED, "invalid_client", words)
                     .with(WWW_AUTHENTICATE, "Basic realm=\"aip\"")
             }
-            TokenManagementError::Request(_) => bad("invalid_request", words),
+            TokenManagementError::Request(_) => bad_request("invalid_request", words),
             TokenManagementError::Storage(error) => error.into(),
         }
     }
@@ -259,7 +261,7 @@ impl From<PageError> for ApiError {
         let words = error.to_string();
         match error {
             PageError::UnknownRedirect(uri) => Self::unregistered(words, &uri),
-            PageError::UnknownRequestUri => bad("invalid_request_uri", words),
+            PageError::UnknownRequestUri => bad_request("invalid_request_uri", words),
             PageError::ClientDocument(why) => Self::request(words)
                 .with_detail(Blame::Caller, format!("the client's document: {why}"))
                 .for_developers(vec![("The document at the client_id", why)]),
@@ -283,7 +285,7 @@ impl ApiError {
             facts.push(("Difference", nearest.difference.clone()));
         }
         Self::request(words)
-            .with_detail(Blame::Caller, uri.in_words())
+            .with_detail(Blame::Caller, uri.to_text())
             .for_developers(facts)
     }
 }

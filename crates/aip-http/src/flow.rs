@@ -20,7 +20,7 @@ use axum::response::Response;
 
 use crate::api_error::ApiError;
 use crate::hash_text::encode;
-use crate::respond::{over, refused, see_other, to_app};
+use crate::respond::{refused, request_gone, see_other, to_app};
 use crate::state::AppState;
 
 /// An app's request that waits for the person.
@@ -107,7 +107,9 @@ impl AppState {
         browser: RowId,
         token: &TokenHash,
     ) -> Result<Pending, ApiError> {
-        self.find_pending(browser, token).await?.ok_or_else(over)
+        self.find_pending(browser, token)
+            .await?
+            .ok_or_else(request_gone)
     }
 
     /// The same, if there is one.
@@ -171,25 +173,26 @@ impl AppState {
     ) -> Result<Option<Response>, ApiError> {
         let scope = &pending.request.params.scope;
         match self.signed_in_as(&pending.client, scope, account).await? {
-            Some((who, _)) => self.go_on(pending, who).await.map(Some),
+            Some((who, _)) => self.continue_request(pending, who).await.map(Some),
             None => Ok(None),
         }
     }
 
     /// Somebody is signed in for the request at its browser: asks them, or answers the app at once.
-    pub(crate) async fn go_on(
+    pub(crate) async fn continue_request(
         &self,
         pending: &Pending,
         who: SignedIn,
     ) -> Result<Response, ApiError> {
         let (token, browser) = (&pending.request.token, pending.browser);
-        self.go_on_at(token, browser, browser, who, None).await
+        self.continue_after_sign_in(token, browser, browser, who, None)
+            .await
     }
 
     /// The same at the end of a sign-in that began at the browser session `from`; `to` is that of
     /// who signed in. `instead_of` is the account that was asked for if it is another one; then the
     /// person is asked in any case.
-    pub(crate) async fn go_on_at(
+    pub(crate) async fn continue_after_sign_in(
         &self,
         token: &TokenHash,
         from: RowId,
@@ -311,9 +314,9 @@ impl AppState {
         refusal: Option<(RefusalCode, &str)>,
     ) -> Result<Response, ApiError> {
         let answered = self.storage().answered_request(token, browser, self.now());
-        let answered = answered.await?.ok_or_else(over)?;
+        let answered = answered.await?.ok_or_else(request_gone)?;
         let answer = self.server().answer_again(&answered, refusal);
-        let answer = answer.ok_or_else(over)?;
+        let answer = answer.ok_or_else(request_gone)?;
         Ok(to_app(self, &answer))
     }
 }

@@ -17,11 +17,11 @@ use crate::api_error::ApiError;
 use crate::cookies::cookies;
 use crate::hash_text::encode;
 use crate::incoming_request::IncomingRequest;
-use crate::respond::over;
+use crate::respond::request_gone;
 use crate::state::AppState;
 
 /// How long a sign-in page may stay open.
-const LIFE: Duration = Duration::from_hours(2);
+const COOKIE_MAX_AGE: Duration = Duration::from_hours(2);
 /// For how long pages that are opened later share the cookie.
 const SHARED_FOR: Duration = Duration::from_hours(1);
 /// How long what is stored for it lives: a page that shares it at the last moment, stays open as
@@ -40,7 +40,7 @@ pub(crate) struct FlowCookie {
 
 impl FlowCookie {
     /// What CSRF tokens and names of requests are bound to.
-    pub(crate) fn binding(&self, app: &AppState) -> String {
+    pub(crate) fn csrf_binding(&self, app: &AppState) -> String {
         encode(&app.server().hasher.hash(self.value.expose_secret()))
     }
 
@@ -52,7 +52,7 @@ impl FlowCookie {
     }
 
     /// Lets the answer set it, and take away those that are too many.
-    pub(crate) fn remember(
+    pub(crate) fn set_cookie_on(
         &self,
         app: &AppState,
         incoming: &IncomingRequest,
@@ -63,7 +63,7 @@ impl FlowCookie {
             &mut response,
             &name(&self.id),
             self.value.expose_secret(),
-            LIFE,
+            COOKIE_MAX_AGE,
         );
         let all = ids(app, incoming);
         let others: Vec<_> = all.iter().filter(|id| **id != self.id).collect();
@@ -124,7 +124,7 @@ impl AppState {
             return Ok(session.id);
         }
         let stored = self.storage().browser_session(&session.token, now).await?;
-        stored.map(|it| it.id).ok_or_else(over)
+        stored.map(|it| it.id).ok_or_else(request_gone)
     }
 
     /// The keyed hashes of the cookies of this browser's sign-ins.

@@ -17,7 +17,7 @@ pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id"
 
 /// Documents that are no pages: nothing in them may run, load or be framed, whatever a browser
 /// takes them for. This matters where a PDS chooses the content (`/xrpc`).
-const INERT: HeaderValue =
+const INERT_CONTENT_POLICY: HeaderValue =
     HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'; sandbox");
 
 /// Headers that scripts may send. `*` does not cover `Authorization` (Fetch standard §3.3.2).
@@ -49,7 +49,9 @@ pub(crate) fn finish(response: &mut Response, spec: Option<&Spec>, https: bool, 
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     headers.insert(X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
-    headers.entry(CONTENT_SECURITY_POLICY).or_insert(INERT);
+    headers
+        .entry(CONTENT_SECURITY_POLICY)
+        .or_insert(INERT_CONTENT_POLICY);
     if https {
         let two_years = HeaderValue::from_static("max-age=63072000");
         headers.insert(STRICT_TRANSPORT_SECURITY, two_years);

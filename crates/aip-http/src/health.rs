@@ -5,7 +5,7 @@ use async_trait::async_trait;
 /// How the process is.
 #[async_trait]
 pub trait Health: Send + Sync + 'static {
-    /// Whether start-up is over.
+    /// Whether start-up is complete.
     fn started(&self) -> bool;
 
     /// Whether requests can be taken: the database answers, the keys that sessions need are there, and

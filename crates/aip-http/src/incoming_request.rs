@@ -14,7 +14,6 @@ pub(crate) const DPOP: HeaderName = HeaderName::from_static("dpop");
 /// Where a request comes from (Fetch Metadata Request Headers §2.4).
 pub(crate) const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
-/// A request.
 pub(crate) struct IncomingRequest {
     /// Method, URI and headers.
     pub(crate) head: Head,
@@ -51,7 +50,6 @@ impl IncomingRequest {
         site.is_some_and(|site| site != "same-origin" && site != "none")
     }
 
-    /// The headers.
     pub(crate) fn headers(&self) -> &HeaderMap {
         &self.head.headers
     }

@@ -24,19 +24,23 @@ pub(crate) enum Limit {
     /// Sign-ins that begin. Each asks servers that the caller names, several times.
     SignIns,
     /// Failed authentications of clients, by network: whoever guesses secrets does it slowly.
-    ClientFailures,
+    ClientFailuresPerNetwork,
     /// Failed authentications of one client, from wherever they come.
-    FailuresOfClient,
+    ClientFailuresPerClient,
     /// Requests pushed in the name of clients that cannot prove who they are, by network. Each is
     /// a row.
-    PushedRequests,
+    PushedRequestsPerNetwork,
     /// Requests pushed by one client that proved who it is.
-    PushedRequestsOfClient,
+    PushedRequestsPerClient,
     /// Device codes given in the name of clients that cannot prove who they are, by network. Each is
     /// a row for a day.
-    DeviceCodes,
+    DeviceCodesPerNetwork,
     /// Device codes given to one client that proved who it is.
-    DeviceCodesOfClient,
+    DeviceCodesPerClient,
+    /// Client assertions signed in the name of clients that cannot prove who they are, by network.
+    Assertions,
+    /// Client assertions signed for one client that proved who it is.
+    AssertionsOfClient,
     /// Clients that register themselves where anybody may, by network. Each is a row.
     Registrations,
     /// Documents of clients that are read, by network. Each is a request to a site that the caller
@@ -51,16 +55,16 @@ pub(crate) enum Limit {
     AppPasswords,
     /// App passwords that one app gave for one account: whoever guesses them does it slowly, and uses up
     /// what no other app has.
-    AppPasswordsOfAccount,
+    AppPasswordsPerAccount,
     /// Refused app passwords that are written to the audit log, of one app and account.
-    NotedRefusals,
+    AuditedRefusals,
     /// Tokens and keys of sessions handed out under one grant, each time with secrets that are opened.
-    CredentialsOfGrant,
+    CredentialsPerGrant,
 }
 
 /// What is counted together.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Counted<'a> {
+pub(crate) enum LimitKey<'a> {
     /// The calls of a network.
     Network(Caller),
     /// The calls in the name of a registered client.
@@ -77,8 +81,8 @@ struct Rule {
     name: &'static str,
     /// For one address of the Internet, or one client.
     quota: Quota,
-    /// What a person or a program is told.
-    words: &'static str,
+    /// What a person or a program is shown.
+    message: &'static str,
 }
 
 impl Limit {
@@ -93,55 +97,71 @@ impl Limit {
                     burst: 60,
                     every: Duration::from_secs(1),
                 },
-                words: "Too many sign-ins were begun from your network.",
+                message: "Too many sign-ins were begun from your network.",
             },
-            Self::ClientFailures => Rule {
+            Self::ClientFailuresPerNetwork => Rule {
                 name: "client_failures",
                 quota: Quota {
                     burst: 60,
                     every: Duration::from_secs(1),
                 },
-                words: "Too many client authentications from your network failed.",
+                message: "Too many client authentications from your network failed.",
             },
-            Self::FailuresOfClient => Rule {
+            Self::ClientFailuresPerClient => Rule {
                 name: "failures_of_client",
                 quota: Quota {
                     burst: 60,
                     every: Duration::from_secs(1),
                 },
-                words: "Too many authentications of this client failed.",
+                message: "Too many authentications of this client failed.",
             },
-            Self::PushedRequests => Rule {
+            Self::PushedRequestsPerNetwork => Rule {
                 name: "pushed_requests",
                 quota: Quota {
                     burst: 60,
                     every: Duration::from_secs(1),
                 },
-                words: "Too many requests were pushed from your network.",
+                message: "Too many requests were pushed from your network.",
             },
-            Self::PushedRequestsOfClient => Rule {
+            Self::PushedRequestsPerClient => Rule {
                 name: "pushed_requests_of_client",
                 quota: Quota {
                     burst: 1000,
                     every: Duration::from_millis(10),
                 },
-                words: "This client pushed too many requests.",
+                message: "This client pushed too many requests.",
             },
-            Self::DeviceCodes => Rule {
+            Self::DeviceCodesPerNetwork => Rule {
                 name: "device_codes",
                 quota: Quota {
                     burst: 20,
                     every: Duration::from_secs(10),
                 },
-                words: "Too many devices of your network asked for a code.",
+                message: "Too many devices of your network asked for a code.",
             },
-            Self::DeviceCodesOfClient => Rule {
+            Self::DeviceCodesPerClient => Rule {
                 name: "device_codes_of_client",
                 quota: Quota {
                     burst: 100,
                     every: Duration::from_secs(1),
                 },
-                words: "Too many devices of this client asked for a code.",
+                message: "Too many devices of this client asked for a code.",
+            },
+            Self::Assertions => Rule {
+                name: "assertions",
+                quota: Quota {
+                    burst: 60,
+                    every: Duration::from_secs(1),
+                },
+                message: "Too many client assertions were asked for from your network.",
+            },
+            Self::AssertionsOfClient => Rule {
+                name: "assertions_of_client",
+                quota: Quota {
+                    burst: 1000,
+                    every: Duration::from_millis(10),
+                },
+                message: "This client asked for too many client assertions.",
             },
             Self::Registrations => Rule {
                 name: "registrations",
@@ -149,7 +169,7 @@ impl Limit {
                     burst: 10,
                     every: Duration::from_mins(1),
                 },
-                words: "Too many apps were registered from your network.",
+                message: "Too many apps were registered from your network.",
             },
             Self::ClientDocuments => Rule {
                 name: "client_documents",
@@ -157,7 +177,7 @@ impl Limit {
                     burst: 20,
                     every: Duration::from_secs(10),
                 },
-                words: "Too many new apps were used from your network.",
+                message: "Too many new apps were used from your network.",
             },
             Self::RegistrationFailures => Rule {
                 name: "registration_failures",
@@ -165,7 +185,7 @@ impl Limit {
                     burst: 60,
                     every: Duration::from_secs(1),
                 },
-                words: "Too many registration tokens from your network were wrong.",
+                message: "Too many registration tokens from your network were wrong.",
             },
             Self::UserCodes => Rule {
                 name: "user_codes",
@@ -173,7 +193,7 @@ impl Limit {
                     burst: 10,
                     every: Duration::from_secs(30),
                 },
-                words: "Too many codes were entered from your network.",
+                message: "Too many codes were entered from your network.",
             },
             Self::AppPasswords => Rule {
                 name: "app_passwords",
@@ -181,48 +201,48 @@ impl Limit {
                     burst: 60,
                     every: Duration::from_secs(1),
                 },
-                words: "Too many app passwords were given from your network.",
+                message: "Too many app passwords were given from your network.",
             },
-            Self::AppPasswordsOfAccount => Rule {
+            Self::AppPasswordsPerAccount => Rule {
                 name: "app_passwords_of_account",
                 quota: Quota {
                     burst: 10,
                     every: Duration::from_mins(1),
                 },
-                words: "This app gave too many app passwords for this account.",
+                message: "This app gave too many app passwords for this account.",
             },
-            Self::NotedRefusals => Rule {
+            Self::AuditedRefusals => Rule {
                 name: "noted_refusals",
                 quota: Quota {
                     burst: 1,
                     every: Duration::from_mins(1),
                 },
-                words: "Too many refusals were noted.",
+                message: "Too many refusals were noted.",
             },
-            Self::CredentialsOfGrant => Rule {
+            Self::CredentialsPerGrant => Rule {
                 name: "credentials_of_grant",
                 quota: Quota {
                     burst: 60,
                     every: Duration::from_secs(1),
                 },
-                words: "This app asked for its credentials too often; it can use them until `expires_at`.",
+                message: "This app asked for its credentials too often; it can use them until `expires_at`.",
             },
         }
     }
 }
 
 /// An address that is not of the Internet stands for this many.
-const CROWD: u32 = 100;
+const PRIVATE_NETWORK_FACTOR: u32 = 100;
 
 /// Networks and clients that are held off at a time. One that is forgotten is counted again.
-const HELD_OFF: usize = 10_000;
+const MAX_BLOCKED_KEYS: usize = 10_000;
 
 /// Counts calls.
 pub struct RateLimiter {
     rates: Option<Arc<dyn RateLimits>>,
     /// Until when a network or client need not be counted to be refused. In this process: it
     /// spares the storage the questions of a flood.
-    held_off: Cache<(&'static str, String), Timestamp>,
+    blocked_until: Cache<(&'static str, String), Timestamp>,
 }
 
 impl RateLimiter {
@@ -239,7 +259,7 @@ impl RateLimiter {
     fn with(rates: Option<Arc<dyn RateLimits>>) -> Self {
         Self {
             rates,
-            held_off: Cache::new(HELD_OFF),
+            blocked_until: Cache::new(MAX_BLOCKED_KEYS),
         }
     }
 
@@ -252,38 +272,40 @@ impl RateLimiter {
     pub(crate) async fn count(
         &self,
         limit: Limit,
-        counted: Counted<'_>,
+        key: LimitKey<'_>,
         now: Timestamp,
     ) -> Result<(), ApiError> {
-        let wait = self.take(limit, counted, now).await;
+        let wait = self.take(limit, key, now).await;
         wait.map_or(Ok(()), |wait| Err(refused(limit, wait)))
     }
 
     /// Likewise, of what is left out without a word when it is one too many.
-    pub(crate) async fn permits(&self, limit: Limit, counted: Counted<'_>, now: Timestamp) -> bool {
-        self.take(limit, counted, now).await.is_none()
+    pub(crate) async fn permits(&self, limit: Limit, key: LimitKey<'_>, now: Timestamp) -> bool {
+        self.take(limit, key, now).await.is_none()
     }
 
     /// Counts a call. For how long there is none, if this is one too many.
-    async fn take(&self, limit: Limit, counted: Counted<'_>, now: Timestamp) -> Option<Duration> {
+    async fn take(&self, limit: Limit, key: LimitKey<'_>, now: Timestamp) -> Option<Duration> {
         let rates = self.rates.as_ref()?;
         let Rule { name, quota, .. } = limit.rule();
-        let (key, quota) = match counted {
-            Counted::Network(caller) if !caller.is_public() => (caller.network(), of_crowd(quota)),
-            Counted::Network(caller) => (caller.network(), quota),
-            Counted::Client(id) => (id.to_owned(), quota),
-            Counted::ClientAndAccount(client, did) => (format!("{client} {did}"), quota),
-            Counted::Grant(id) => (id.to_string(), quota),
+        let (key, quota) = match key {
+            LimitKey::Network(caller) if !caller.is_public() => {
+                (caller.network(), for_private_network(quota))
+            }
+            LimitKey::Network(caller) => (caller.network(), quota),
+            LimitKey::Client(id) => (id.to_owned(), quota),
+            LimitKey::ClientAndAccount(client, did) => (format!("{client} {did}"), quota),
+            LimitKey::Grant(id) => (id.to_string(), quota),
         };
         let held = (name, key);
-        let until = self.held_off.get(&held).map(|until| until.since(now));
+        let until = self.blocked_until.get(&held).map(|until| until.since(now));
         if let Some(wait) = until.filter(|wait| !wait.is_zero()) {
             return Some(wait);
         }
         match rates.take(&format!("{name}:{}", held.1), quota, now).await {
             Ok(Verdict::Permitted) => None,
             Ok(Verdict::Refused { retry_after }) => {
-                self.held_off.insert(held, now + retry_after);
+                self.blocked_until.insert(held, now + retry_after);
                 Some(retry_after)
             }
             Err(error) => {
@@ -296,23 +318,23 @@ impl RateLimiter {
 }
 
 /// An address that is not of the Internet is most often that of a proxy, with everybody behind it.
-fn of_crowd(quota: Quota) -> Quota {
+fn for_private_network(quota: Quota) -> Quota {
     Quota {
-        burst: quota.burst * CROWD,
-        every: quota.every / CROWD,
+        burst: quota.burst * PRIVATE_NETWORK_FACTOR,
+        every: quota.every / PRIVATE_NETWORK_FACTOR,
     }
 }
 
 /// 429 (RFC 6585 §4). OAuth has no code for it; `temporarily_unavailable` says what to do.
 fn refused(limit: Limit, wait: Duration) -> ApiError {
-    let Rule { name, words, .. } = limit.rule();
+    let Rule { name, message, .. } = limit.rule();
     metrics::counter!("aip_rate_limited_total", "limit" => name).increment(1);
     let seconds = wait.as_micros().div_ceil(1_000_000);
     let unit = if seconds == 1 { "second" } else { "seconds" };
     ApiError::caller(
         StatusCode::TOO_MANY_REQUESTS,
         "temporarily_unavailable",
-        format!("{words} Please try again in {seconds} {unit}."),
+        format!("{message} Please try again in {seconds} {unit}."),
     )
     .with_detail(Blame::Caller, format!("over the limit `{name}`"))
     .with(RETRY_AFTER, &seconds.to_string())
@@ -332,10 +354,10 @@ mod tests {
     use crate::caller::TrustedProxies;
 
     /// A storage that is away.
-    struct Away;
+    struct UnavailableRates;
 
     #[async_trait]
-    impl RateLimits for Away {
+    impl RateLimits for UnavailableRates {
         async fn take(&self, _: &str, _: Quota, _: Timestamp) -> Result<Verdict, StorageError> {
             Err(StorageError::Unavailable("away".into()))
         }
@@ -343,10 +365,10 @@ mod tests {
 
     /// A storage that permits nothing, and counts how often it was asked.
     #[derive(Default)]
-    struct Full(AtomicUsize);
+    struct RefusingRates(AtomicUsize);
 
     #[async_trait]
-    impl RateLimits for Full {
+    impl RateLimits for RefusingRates {
         async fn take(&self, _: &str, _: Quota, _: Timestamp) -> Result<Verdict, StorageError> {
             self.0.fetch_add(1, Ordering::Relaxed);
             let retry_after = Duration::from_millis(1001);
@@ -357,25 +379,25 @@ mod tests {
     const NOW: Timestamp = Timestamp::from_secs(1_767_225_600);
     const LIMIT: Limit = Limit::SignIns;
 
-    fn caller() -> Counted<'static> {
+    fn caller() -> LimitKey<'static> {
         let mut extensions = Extensions::new();
         let peer = SocketAddr::new("203.0.113.9".parse().unwrap(), 1);
         extensions.insert(PeerAddr(peer));
         let caller = TrustedProxies::default().caller(&extensions, &HeaderMap::new());
-        Counted::Network(caller)
+        LimitKey::Network(caller)
     }
 
     #[tokio::test]
     async fn a_storage_that_is_away_permits() {
-        let limiter = RateLimiter::new(Arc::new(Away));
+        let limiter = RateLimiter::new(Arc::new(UnavailableRates));
         for _ in 0..1000 {
             assert!(limiter.count(LIMIT, caller(), NOW).await.is_ok());
         }
     }
 
     #[tokio::test]
-    async fn who_is_over_the_limit_is_held_off_until_the_time_is_over() {
-        let asked = Arc::new(Full::default());
+    async fn who_is_over_the_limit_is_held_off_until_the_time_has_passed() {
+        let asked = Arc::new(RefusingRates::default());
         let limiter = RateLimiter::new(Arc::clone(&asked) as Arc<dyn RateLimits>);
         let later = |millis| NOW + Duration::from_millis(millis);
         for at in [0, 1, 1000] {
@@ -384,7 +406,7 @@ mod tests {
         assert_eq!(asked.0.load(Ordering::Relaxed), 1, "the storage is spared");
         assert!(limiter.count(LIMIT, caller(), later(1001)).await.is_err());
         assert_eq!(asked.0.load(Ordering::Relaxed), 2);
-        let client = Counted::Client("app");
+        let client = LimitKey::Client("app");
         assert!(limiter.count(LIMIT, client, NOW).await.is_err());
         assert_eq!(asked.0.load(Ordering::Relaxed), 3, "a client is no network");
     }

@@ -14,7 +14,7 @@ use crate::state::AppState;
 const MAX_QUERY: usize = 6 * 1024;
 
 /// The field that marks a form of another site which our page has repeated.
-const REPEATED: &str = "aip_repeated";
+const REPEAT_MARK_FIELD: &str = "aip_repeated";
 
 /// The same request anew from our own origin, if this is a form that another site may have
 /// sent: such a form comes without our `SameSite=Lax` cookies, and a navigation brings them
@@ -39,13 +39,13 @@ pub(crate) fn as_navigation(
     }
     let fields: Vec<_> = form_urlencoded::parse(&incoming.form).collect();
     // Sent by a browser that does not say where forms come from, and without cookies.
-    if fields.iter().any(|(name, _)| name == REPEATED) {
+    if fields.iter().any(|(name, _)| name == REPEAT_MARK_FIELD) {
         return None;
     }
     let page = RepeatPage {
         brand: app.brand(),
         action: path,
-        mark: REPEATED,
+        mark: REPEAT_MARK_FIELD,
         fields: &fields,
     };
     Some(html(StatusCode::OK, &page))

@@ -17,7 +17,7 @@ use http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue};
 use url::Url;
 
 use crate::assets::{ICON, STYLE};
-use crate::words::shown;
+use crate::display_text::printable_excerpt;
 
 /// What a page may load and be framed by.
 const POLICY: HeaderValue = HeaderValue::from_static(
@@ -30,13 +30,12 @@ const POLICY: HeaderValue = HeaderValue::from_static(
 pub(crate) struct AccountName {
     /// The verified handle, or the placeholder.
     pub(crate) handle: String,
-    /// The DID.
     pub(crate) did: String,
 }
 
 impl AccountName {
     /// The handle, or without one that holds the DID.
-    pub(crate) fn shown(&self) -> &str {
+    pub(crate) fn display(&self) -> &str {
         if self.handle == INVALID_HANDLE {
             &self.did
         } else {
@@ -76,31 +75,29 @@ pub(crate) struct Failure {
     pub(crate) message: String,
     /// What the host of the account said.
     pub(crate) theirs: Option<String>,
-    /// The error that the app is told when the person goes back to it.
+    /// The error that the app receives when the person goes back to it.
     pub(crate) back: Option<&'static str>,
-    pub(crate) tried: Vec<Tried>,
+    pub(crate) tried: Vec<SearchStep>,
 }
 
-/// A step of a search.
 #[derive(Debug)]
-pub(crate) struct Tried {
+pub(crate) struct SearchStep {
     pub(crate) what: &'static str,
     pub(crate) subject: String,
     pub(crate) outcome: String,
 }
 
-impl Tried {
+impl SearchStep {
     /// The step as a page shows it.
     pub(crate) fn of(step: &aip_pds::Step) -> Self {
         Self {
             what: step.what,
-            subject: shown(&step.subject, 200),
-            outcome: shown(&step.outcome, 200),
+            subject: printable_excerpt(&step.subject, 200),
+            outcome: printable_excerpt(&step.outcome, 200),
         }
     }
 }
 
-/// The consent page.
 #[derive(Template)]
 #[template(path = "consent.html")]
 pub(crate) struct ConsentPage<'a> {
@@ -120,7 +117,6 @@ pub(crate) struct ConsentPage<'a> {
     pub(crate) csrf: &'a str,
 }
 
-/// The account page.
 #[derive(Template)]
 #[template(path = "account.html")]
 pub(crate) struct AccountPage<'a> {
@@ -142,8 +138,21 @@ pub(crate) struct AccountSection {
     pub(crate) grants: Vec<GrantLine>,
     /// Who may act for it.
     pub(crate) delegations: Vec<DelegationLine>,
+    pub(crate) tokens: Vec<DeveloperTokenLine>,
     /// What they did last.
-    pub(crate) acts: Vec<ActLine>,
+    pub(crate) acts: Vec<DelegatedActionLine>,
+}
+
+/// One developer token.
+#[derive(Debug)]
+pub(crate) struct DeveloperTokenLine {
+    pub(crate) id: String,
+    pub(crate) name: String,
+    pub(crate) scopes: Vec<aip_atproto::ScopeLine>,
+    pub(crate) made: String,
+    pub(crate) until: String,
+    /// The hour of its last use, if it was used.
+    pub(crate) last_used: Option<String>,
 }
 
 /// One account that may act for another one.
@@ -163,7 +172,7 @@ pub(crate) struct DelegationLine {
 
 /// Something that a delegate did.
 #[derive(Debug)]
-pub(crate) struct ActLine {
+pub(crate) struct DelegatedActionLine {
     pub(crate) at: String,
     pub(crate) delegate: AccountName,
     pub(crate) what: String,
@@ -247,6 +256,42 @@ pub(crate) struct DevicePage<'a> {
 pub(crate) struct DeviceDonePage<'a> {
     pub(crate) brand: &'a str,
     pub(crate) allowed: bool,
+}
+
+/// A developer token, shown once.
+#[derive(Template)]
+#[template(path = "developer_token_made.html")]
+pub(crate) struct DeveloperTokenMadePage<'a> {
+    pub(crate) brand: &'a str,
+    pub(crate) account: &'a AccountName,
+    pub(crate) name: &'a str,
+    /// The token; `None` if whoever ordered it has it.
+    pub(crate) token: Option<&'a str>,
+    pub(crate) until: &'a str,
+    pub(crate) scopes: &'a [aip_atproto::ScopeLine],
+}
+
+/// The question whether to make a developer token that was ordered.
+#[derive(Template)]
+#[template(path = "developer_token_order.html")]
+pub(crate) struct DeveloperTokenOrderPage<'a> {
+    pub(crate) brand: &'a str,
+    pub(crate) account: &'a AccountName,
+    pub(crate) name: &'a str,
+    pub(crate) days: u64,
+    pub(crate) scopes: &'a [aip_atproto::ScopeLine],
+    /// Why it comes again.
+    pub(crate) problem: Option<&'a str>,
+    /// The secret in the link.
+    pub(crate) order: &'a str,
+    pub(crate) csrf: &'a str,
+}
+
+/// What is said once an order was refused.
+#[derive(Template)]
+#[template(path = "developer_token_refused.html")]
+pub(crate) struct DeveloperTokenRefusedPage<'a> {
+    pub(crate) brand: &'a str,
 }
 
 /// The question whether to sign out at an app's wish.

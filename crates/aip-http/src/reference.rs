@@ -11,7 +11,8 @@ pub fn reference_markdown() -> String {
         "# Endpoints of the public listener\n\n\
          Generated from the table in `aip-http`. Errors of pages are pages, all others JSON.\n\
          Every endpoint answers `OPTIONS`; an unknown method gets 405 with `Allow`. A gateway or ingress\n\
-         that `aip-deploy` sets up leads to those that are public ([the way in](../edge.md)).\n\n\
+         that `aip-deploy` sets up leads to those that are public ([the way in](../edge.md)). Those for apps of\n\
+         [AIP v1](../move-from-v1.md) are there with `compat.v1` alone.\n\n\
          | path | methods | public | what | scripts of other origins | cache | body | standard |\n\
          | --- | --- | --- | --- | --- | --- | --- | --- |\n",
     );
@@ -33,11 +34,12 @@ pub fn reference_markdown() -> String {
             Payload::Json => "JSON, at most 64 KiB",
             Payload::Stream => "streams",
         };
+        let for_whom = if endpoint.is_of_v1() { "For apps of AIP v1: " } else { "" };
         let public = if spec.public { "yes" } else { "no" };
         // Writing to a string cannot fail.
         let _ = writeln!(
             page,
-            "| `{}` | {} | {public} | {} | {cors} | {cache} | {body} | {} |",
+            "| `{}` | {} | {public} | {for_whom}{} | {cors} | {cache} | {body} | {} |",
             spec.path,
             spec.allow(),
             spec.summary,

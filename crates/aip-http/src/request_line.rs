@@ -5,21 +5,22 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use aip_base::{Blame, QueryStats, RequestNotes};
+use aip_base::{Blame, RequestNotes};
 use axum::extract::Request;
 use axum::response::Response;
-use http::Method;
 use tokio::time::Instant;
 use tracing::Span;
 use tracing::field::Empty;
 
 use crate::api_error::ErrorReport;
 use crate::endpoint::Endpoint;
+use crate::request_metrics::{self, InFlight, method_label};
 use crate::state::AppState;
 use crate::trace_context::TraceContext;
 
 /// A request that is being answered.
-pub(crate) struct RequestLine {
+pub(crate) struct RequestLine<'a> {
+    app: &'a AppState,
     began: Instant,
     endpoint: Option<Endpoint>,
     method: &'static str,
@@ -32,9 +33,6 @@ pub(crate) struct RequestLine {
     span: Span,
     _in_flight: InFlight,
 }
-
-/// Counts a request for as long as it is being answered, even when its caller goes away.
-struct InFlight(metrics::Gauge);
 
 /// One line, whatever its level.
 macro_rules! line {
@@ -62,17 +60,17 @@ macro_rules! line {
     };
 }
 
-impl RequestLine {
+impl<'a> RequestLine<'a> {
     /// Begins with the head of the request; `endpoint` is `None` for a path that is not mounted.
     pub(crate) fn begin(
-        app: &AppState,
+        app: &'a AppState,
         id: String,
         endpoint: Option<Endpoint>,
         request: &Request,
     ) -> Self {
         let trace = TraceContext::of(request.headers(), &*app.server().rng);
-        let method = known(request.method());
-        let path = endpoint.map_or("-", |endpoint| endpoint.spec().path);
+        let method = method_label(request.method());
+        let path = request_metrics::path(endpoint);
         let span = tracing::info_span!(
             "request",
             method,
@@ -86,6 +84,7 @@ impl RequestLine {
             error = Empty,
         );
         Self {
+            app,
             began: Instant::now(),
             endpoint,
             method,
@@ -94,7 +93,7 @@ impl RequestLine {
             trace,
             notes: Arc::default(),
             span,
-            _in_flight: InFlight::begin(),
+            _in_flight: app.metrics().begin(),
         }
     }
 
@@ -114,7 +113,9 @@ impl RequestLine {
         let took = self.began.elapsed();
         let status = response.status().as_u16();
         let report = response.extensions().get::<ErrorReport>();
-        self.measure(status, took, query_stats);
+        self.app
+            .metrics()
+            .answered(self.endpoint, self.method, status, took, query_stats);
         self.close_span(status, report);
         match report.map(|it| it.blame) {
             // Probes come every few seconds, style sheets with every page; they say nothing while
@@ -132,24 +133,6 @@ impl RequestLine {
         }
     }
 
-    fn measure(&self, status: u16, took: Duration, query_stats: QueryStats) {
-        let class = match status / 100 {
-            2 => "2xx",
-            3 => "3xx",
-            4 => "4xx",
-            _ => "5xx",
-        };
-        metrics::counter!(
-            "aip_http_requests_total",
-            "endpoint" => self.path, "method" => self.method, "status" => class
-        )
-        .increment(1);
-        metrics::histogram!("aip_http_request_seconds", "endpoint" => self.path)
-            .record(took.as_secs_f64());
-        metrics::counter!("aip_http_request_statements_total", "endpoint" => self.path)
-            .increment(query_stats.statements);
-    }
-
     fn close_span(&self, status: u16, report: Option<&ErrorReport>) {
         self.span.record("status", status);
         if let Some(client) = self.notes.client() {
@@ -164,38 +147,7 @@ impl RequestLine {
     }
 }
 
-impl InFlight {
-    fn begin() -> Self {
-        let gauge = metrics::gauge!("aip_http_requests_in_flight");
-        gauge.increment(1);
-        Self(gauge)
-    }
-}
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        self.0.decrement(1);
-    }
-}
-
 /// With microseconds, for people who look for the slow part of a fast answer.
 fn milliseconds(time: Duration) -> f64 {
     (time.as_secs_f64() * 1e6).round() / 1e3
-}
-
-/// The method, unless the caller made one up.
-fn known(method: &Method) -> &'static str {
-    [
-        Method::GET,
-        Method::HEAD,
-        Method::POST,
-        Method::PUT,
-        Method::PATCH,
-        Method::DELETE,
-        Method::OPTIONS,
-    ]
-    .iter()
-    .zip(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
-    .find_map(|(it, name)| (it == method).then_some(name))
-    .unwrap_or("other")
 }

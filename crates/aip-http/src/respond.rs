@@ -28,7 +28,7 @@ pub(crate) fn see_other(location: &str) -> Response {
     response
 }
 
-/// Sends the browser to the app with its answer; the person whose device gets it is told so.
+/// Sends the browser to the app with its answer; the person whose device gets it is informed.
 pub(crate) fn to_app(app: &AppState, answer: &Answer) -> Response {
     match answer {
         // The URL carries the code: nobody logs it.
@@ -72,8 +72,8 @@ pub(crate) fn refused(app: &AppState, refusal: &Refusal) -> Response {
 }
 
 /// The request is finished, expired, or another browser's: nobody learns which.
-pub(crate) fn over() -> ApiError {
+pub(crate) fn request_gone() -> ApiError {
     ApiError::request(
-        "This sign-in is over: it was finished before, or it took too long. Go back to the app and start again.",
+        "This sign-in has ended: it was finished before, or it took too long. Go back to the app and start again.",
     )
 }

@@ -29,7 +29,7 @@ use crate::respond::see_other;
 use crate::state::AppState;
 
 /// How long a form or JSON may take to arrive, so that slow senders cannot hold all connections.
-const BODY_TIME: Duration = Duration::from_secs(15);
+const BODY_TIMEOUT: Duration = Duration::from_secs(15);
 
 const FORM_TYPE: &str = "application/x-www-form-urlencoded";
 const JSON_TYPE: &str = "application/json";
@@ -37,7 +37,7 @@ const JSON_TYPE: &str = "application/json";
 /// The router of the public listener.
 pub fn router(app: AppState) -> Router {
     let mut router = Router::new();
-    for endpoint in Endpoint::iter() {
+    for endpoint in Endpoint::iter().filter(|it| app.mounts(*it)) {
         let handler = move |State(app): State<AppState>, request: Request| async move {
             let spec = endpoint.spec();
             if spec.inert || spec.payload == Payload::Stream {
@@ -72,7 +72,7 @@ async fn serve(app: &AppState, endpoint: Option<Endpoint>, request: Request) -> 
     let id = random_token::<9>(&*app.server().rng);
     let line = RequestLine::begin(app, id, endpoint, &request);
     let proxies = &app.parts().proxies;
-    proxies.look_out(request.extensions(), request.headers());
+    proxies.warn_of_untrusted_proxy(request.extensions(), request.headers());
     let spec = endpoint.map(Endpoint::spec);
     let format = spec.map_or_else(|| preferred(request.headers()), |spec| spec.errors);
     // In a box, as it is large and each of its wrappers would hold it anew.
@@ -105,7 +105,7 @@ async fn answer(
     if request.method() == Method::OPTIONS {
         return Ok(headers::options(&spec));
     }
-    if !spec.takes(request.method()) {
+    if !spec.allows_method(request.method()) {
         return Err(ApiError::caller(
             StatusCode::METHOD_NOT_ALLOWED,
             "invalid_request",
@@ -163,7 +163,7 @@ async fn read_body(
     expected_type: &str,
 ) -> Result<Bytes, ApiError> {
     let collected = Limited::new(body, BODY_LIMIT).collect();
-    let collected = tokio::time::timeout(BODY_TIME, collected)
+    let collected = tokio::time::timeout(BODY_TIMEOUT, collected)
         .await
         .map_err(|_| {
             ApiError::caller(

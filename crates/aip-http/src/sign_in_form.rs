@@ -8,17 +8,17 @@ use axum::response::Response;
 use http::StatusCode;
 
 use crate::api_error::{ApiError, ErrorReport};
-use crate::asked::{Asked, Held};
 use crate::browser::Browser;
 use crate::csrf::Purpose;
+use crate::display_text::printable_excerpt;
 use crate::flow::Pending;
 use crate::flow_cookie::FlowCookie;
 use crate::incoming_request::IncomingRequest;
 use crate::limits::Limit;
 use crate::pages::{Failure, LoginPage, html};
-use crate::respond::{over, see_other};
+use crate::respond::{request_gone, see_other};
+use crate::sign_in_target::{SignInTarget, StoredRequest};
 use crate::state::AppState;
-use crate::words::shown;
 
 /// The most characters that a page repeats of what somebody typed or a server said.
 const MAX_SHOWN: usize = 200;
@@ -29,8 +29,7 @@ pub(crate) struct SignInForm<'a> {
     pub(crate) browser: Option<&'a Browser>,
     /// What the sign-in is bound to until somebody is.
     pub(crate) flow: &'a FlowCookie,
-    /// What it is for.
-    pub(crate) asked: &'a Asked,
+    pub(crate) target: &'a SignInTarget,
     /// What is in the input.
     pub(crate) subject: &'a str,
     /// Whether somebody wrote the subject, the person or the app: another account may be meant.
@@ -48,35 +47,40 @@ impl SignInForm<'_> {
         // What does not parse asks nobody anything, and nothing is stored for it. The rest is
         // counted before anything is stored.
         if let Err(error) = SubjectInput::parse(self.subject) {
-            return self.again(app, incoming, error.into()).await;
+            return self.show_again(app, incoming, error.into()).await;
         }
         app.count(Limit::SignIns, incoming).await?;
         let browser = match self.browser {
             Some(browser) => browser.session.id,
             None => app.flow_session(self.flow).await?,
         };
-        let pending = match self.asked.hold(app, browser, self.flow).await? {
+        let pending = match self.target.store(app, browser, self.flow).await? {
             None => None,
-            Some(Held::Live(pending)) => Some(pending),
-            Some(Held::Done(_)) => return Err(over()),
+            Some(StoredRequest::Live(pending)) => Some(pending),
+            Some(StoredRequest::Done(_)) => return Err(request_gone()),
         };
         let prompt = pending.as_deref().and_then(Pending::prompt_for_pds);
+        let own_document = pending
+            .as_deref()
+            .and_then(|it| app.own_document(&it.client));
         let start = SignInRequest {
             browser,
             request: pending.as_deref().map(|it| &it.request),
             delegation: None,
+            token: None,
+            own_document: own_document.as_deref(),
             subject: self.subject,
             typed: self.typed,
             prompt: prompt.map(Prompt::as_str),
         };
         match app.parts().sign_in.begin(start).await {
-            Ok(location) => Ok(self.flow.remember(app, incoming, see_other(&location))),
-            Err(error) => self.again(app, incoming, error).await,
+            Ok(location) => Ok(self.flow.set_cookie_on(app, incoming, see_other(&location))),
+            Err(error) => self.show_again(app, incoming, error).await,
         }
     }
 
     /// The page again, with the reason.
-    async fn again(
+    async fn show_again(
         &self,
         app: &AppState,
         incoming: &IncomingRequest,
@@ -100,24 +104,24 @@ impl SignInForm<'_> {
         for account in self.browser.iter().flat_map(|it| &it.session.accounts) {
             accounts.push(app.account_name(&account.did).await?);
         }
-        let request = self.asked.field();
+        let request = self.target.field();
         let purpose = Purpose::Login(request.as_deref());
         let page = LoginPage {
             brand: app.brand(),
-            app: self.asked.app(),
+            app: self.target.app(),
             request: request.as_deref(),
-            csrf: &app.csrf(&self.flow.binding(app), purpose),
+            csrf: &app.csrf(&self.flow.csrf_binding(app), purpose),
             subject: self.subject,
             accounts: &accounts,
             failure,
         };
-        Ok(self.flow.remember(app, incoming, html(status, &page)))
+        Ok(self.flow.set_cookie_on(app, incoming, html(status, &page)))
     }
 }
 
-/// What the person is told; our own faults are a page of their own.
+/// What the person is shown; our own faults are a page of their own.
 pub(crate) fn failure(error: BeginError, subject: &str) -> Result<Failure, ApiError> {
-    let subject = shown(subject, MAX_SHOWN);
+    let subject = printable_excerpt(subject, MAX_SHOWN);
     let words = match &error {
         BeginError::Input(_) if subject.trim().is_empty() => "Please enter your handle.".to_owned(),
         BeginError::Input(_) if looks_like_email(&subject) => format!(
@@ -140,7 +144,7 @@ pub(crate) fn failure(error: BeginError, subject: &str) -> Result<Failure, ApiEr
         BeginError::Discover { trace, .. } => trace,
         BeginError::Input(_) | BeginError::Subject(_) => Trace::default(),
         BeginError::Push(error) => {
-            theirs = Some(shown(&error.to_string(), MAX_SHOWN));
+            theirs = Some(printable_excerpt(&error.to_string(), MAX_SHOWN));
             back = Some(code_for_app(&error).as_str());
             Trace::default()
         }
@@ -152,10 +156,14 @@ pub(crate) fn failure(error: BeginError, subject: &str) -> Result<Failure, ApiEr
     // Error messages mark names as code is marked; on a page that is noise.
     let words = words.replace('`', "");
     Ok(Failure {
-        message: shown(&words, 2 * MAX_SHOWN),
+        message: printable_excerpt(&words, 2 * MAX_SHOWN),
         theirs,
         back,
-        tried: tried.steps.iter().map(crate::pages::Tried::of).collect(),
+        tried: tried
+            .steps
+            .iter()
+            .map(crate::pages::SearchStep::of)
+            .collect(),
     })
 }
 
@@ -166,7 +174,7 @@ fn looks_like_email(text: &str) -> bool {
         .is_some_and(|(name, host)| !name.is_empty() && host.contains('.'))
 }
 
-/// What the app is told when the host did not take the pushed request.
+/// What the app receives when the host did not take the pushed request.
 fn code_for_app(error: &ExchangeError) -> RefusalCode {
     match error {
         ExchangeError::Refused { error, .. } => match RefusalCode::from_wire(error) {

@@ -1,4 +1,4 @@
-//! What follows a sign-out at a browser: the apps that were signed in to there are told, from server to
+//! What follows a sign-out at a browser: the apps that were signed in to there are notified, from server to
 //! server and by the browser, and then the browser goes on.
 
 use std::time::Duration;
@@ -15,8 +15,8 @@ use crate::state::AppState;
 /// The query of the page that follows a sign-out.
 pub(crate) const SIGNED_OUT: &str = "signed-out";
 
-/// How long the browser waits for apps to be told, so that most know before the person comes back to
-/// them (OpenID Connect Back-Channel Logout §2.5). The others are told while the browser goes on.
+/// How long the browser waits for apps to be notified, so that most know before the person comes back to
+/// them (OpenID Connect Back-Channel Logout §2.5). The others are notified while the browser goes on.
 const WAIT_FOR_APPS: Duration = Duration::from_secs(2);
 
 /// How long the browser shows the page on which it tells apps. Without a script it cannot know when it
@@ -63,7 +63,7 @@ pub(crate) fn deliver_in_background(app: &AppState) {
     let server = app.server().clone();
     app.parts().handlers.spawn(async move {
         if let Err(error) = server.deliver_due_logouts().await {
-            tracing::error!(%error, "deliveries of logouts failed, trying again");
+            tracing::error!(%error, "logout delivery failed, retrying");
         }
     });
 }

@@ -15,13 +15,16 @@ use tokio_util::task::TaskTracker;
 
 use crate::api_error::ApiError;
 use crate::caller::{Caller, TrustedProxies};
+use crate::endpoint::Endpoint;
 use crate::health::Health;
 use crate::incoming_request::IncomingRequest;
-use crate::limits::{Counted, Limit, RateLimiter};
+use crate::limits::{Limit, LimitKey, RateLimiter};
 use crate::lookups::Lookups;
 use crate::public_keys::{self, PublicKeys};
+use crate::request_metrics::RequestMetrics;
 use crate::service_auth::ServiceIdentity;
 use crate::upstream_document::UpstreamDocument;
+use crate::v1_names::V1Names;
 
 /// What the binary hands in.
 pub struct Parts {
@@ -50,6 +53,8 @@ pub struct Parts {
     pub scopes_supported: ScopeSet,
     /// AIP's own client metadata document; `None` for a loopback client, which has none.
     pub client_metadata: Option<UpstreamDocument>,
+    /// How the names of AIP v1 are answered; `None` where there are none.
+    pub v1: Option<V1Names>,
 }
 
 /// What every handler works with; cheap to clone.
@@ -63,6 +68,7 @@ struct Shared {
     metadata: Mutex<Option<(Vec<IdTokenAlg>, Bytes)>>,
     public_keys: PublicKeys,
     lookups: Lookups,
+    metrics: RequestMetrics,
 }
 
 impl AppState {
@@ -73,6 +79,7 @@ impl AppState {
             metadata: Mutex::default(),
             public_keys: PublicKeys::default(),
             lookups: Lookups::default(),
+            metrics: RequestMetrics::new(),
         }))
     }
 
@@ -95,8 +102,26 @@ impl AppState {
     }
 
     /// The public keys as JSON.
-    pub(crate) fn public_keys(&self) -> public_keys::Made {
+    pub(crate) fn public_keys(&self) -> public_keys::RenderedKeySets {
         self.0.public_keys.of(self.server().keys.current())
+    }
+
+    /// How the names of AIP v1 are answered, if they are.
+    pub(crate) fn v1(&self) -> Option<&V1Names> {
+        self.0.parts.v1.as_ref()
+    }
+
+    /// Whether there is that endpoint.
+    pub(crate) fn mounts(&self, endpoint: Endpoint) -> bool {
+        match endpoint {
+            Endpoint::V1Debug => self.v1().is_some_and(|it| it.development),
+            endpoint => self.v1().is_some() || !endpoint.is_of_v1(),
+        }
+    }
+
+    /// Counts requests.
+    pub(crate) fn metrics(&self) -> &RequestMetrics {
+        &self.0.metrics
     }
 
     /// What bounds the look-ups of accounts.
@@ -139,7 +164,7 @@ impl AppState {
         limit: Limit,
         incoming: &IncomingRequest,
     ) -> Result<(), ApiError> {
-        let network = Counted::Network(self.caller(incoming));
+        let network = LimitKey::Network(self.caller(incoming));
         self.0.parts.limiter.count(limit, network, self.now()).await
     }
 
@@ -162,13 +187,13 @@ impl AppState {
 
     /// Counts a call by its client, unless that is one too many.
     pub(crate) async fn count_for_client(&self, limit: Limit, id: &str) -> Result<(), ApiError> {
-        let client = Counted::Client(id);
+        let client = LimitKey::Client(id);
         self.0.parts.limiter.count(limit, client, self.now()).await
     }
 
     /// Counts a call under a grant, unless that is one too many.
     pub(crate) async fn count_for_grant(&self, limit: Limit, id: RowId) -> Result<(), ApiError> {
-        let grant = Counted::Grant(id);
+        let grant = LimitKey::Grant(id);
         self.0.parts.limiter.count(limit, grant, self.now()).await
     }
 
@@ -178,15 +203,19 @@ impl AppState {
         incoming: &IncomingRequest,
         client: Option<&str>,
     ) -> Result<(), ApiError> {
-        let by_network = self.count(Limit::ClientFailures, incoming).await;
+        let by_network = self.count(Limit::ClientFailuresPerNetwork, incoming).await;
         let by_client = match client {
-            Some(id) => self.count_for_client(Limit::FailuresOfClient, id).await,
+            Some(id) => {
+                self.count_for_client(Limit::ClientFailuresPerClient, id)
+                    .await
+            }
             None => Ok(()),
         };
         by_network.and(by_client)
     }
 
-    fn caller(&self, incoming: &IncomingRequest) -> Caller {
+    /// Where a call comes from.
+    pub(crate) fn caller(&self, incoming: &IncomingRequest) -> Caller {
         let head = &incoming.head;
         self.0.parts.proxies.caller(&head.extensions, &head.headers)
     }

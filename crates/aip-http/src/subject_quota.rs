@@ -9,37 +9,57 @@ use aip_atproto::Did;
 use aip_base::{Timestamp, lock};
 use aip_storage::client::ClientId;
 use aip_storage::gcra::decide;
+use aip_storage::grant::Grant;
 use aip_storage::rates::{Quota, Verdict};
 use quick_cache::unsync::Cache;
 
-/// For one account in one app.
-const OF_ACCOUNT: Quota = Quota {
+/// For one account or network in one app.
+const ACCOUNT_QUOTA: Quota = Quota {
     burst: 300,
     every: Duration::from_millis(500),
 };
 /// For one app.
-const OF_CLIENT: Quota = Quota {
+const CLIENT_QUOTA: Quota = Quota {
     burst: 3000,
     every: Duration::from_millis(50),
 };
 /// Keys that are counted at a time. Above that some are forgotten, those that ask seldom first.
-const KEYS: usize = 20_000;
+const MAX_KEYS: usize = 20_000;
 
 /// Counts subjects that are looked up.
-pub(crate) struct SubjectQuota(Mutex<Cache<Asking, Timestamp>>);
+pub(crate) struct SubjectQuota(Mutex<Cache<Requester, Timestamp>>);
 
 /// Who asks, as far as it has a share of its own.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) enum Asking {
+pub(crate) enum Requester {
     /// One account in one app.
     Account(ClientId, Did),
+    /// One network without an access token, by a path of AIP v1.
+    Network(String),
     /// One app.
     Client(ClientId),
+    /// All networks without an access token: apart from every app, so that they take nothing from its people.
+    Networks,
+}
+
+impl Requester {
+    /// Who asks by a call under that grant.
+    pub(crate) fn of(grant: &Grant) -> Self {
+        Self::Account(grant.client_id.clone(), grant.subject.clone())
+    }
+
+    /// Those with whom it has a share in common: its app, or all networks.
+    pub(crate) fn common(&self) -> Self {
+        match self {
+            Self::Account(client, _) | Self::Client(client) => Self::Client(client.clone()),
+            Self::Network(_) | Self::Networks => Self::Networks,
+        }
+    }
 }
 
 impl Default for SubjectQuota {
     fn default() -> Self {
-        Self(Mutex::new(Cache::new(KEYS)))
+        Self(Mutex::new(Cache::new(MAX_KEYS)))
     }
 }
 
@@ -47,17 +67,20 @@ impl SubjectQuota {
     /// Counts so many subjects, all of them or none. The error says after how long they are permitted.
     pub(crate) fn take(
         &self,
-        client: &ClientId,
-        account: &Did,
+        requester: &Requester,
         subjects: usize,
         now: Timestamp,
     ) -> Result<(), Duration> {
-        let account = Asking::Account(client.clone(), account.clone());
-        let client = Asking::Client(client.clone());
+        let client = requester.common();
         let mut counted = lock(&self.0);
-        let of_account = take_some(counted.get(&account).copied(), OF_ACCOUNT, subjects, now)?;
-        let of_client = take_some(counted.get(&client).copied(), OF_CLIENT, subjects, now)?;
-        for (key, arrival) in [(account, of_account), (client, of_client)] {
+        let of_one = take_calls(
+            counted.get(requester).copied(),
+            ACCOUNT_QUOTA,
+            subjects,
+            now,
+        )?;
+        let of_client = take_calls(counted.get(&client).copied(), CLIENT_QUOTA, subjects, now)?;
+        for (key, arrival) in [(requester.clone(), of_one), (client, of_client)] {
             if let Some(arrival) = arrival {
                 counted.insert(key, arrival);
             }
@@ -67,7 +90,7 @@ impl SubjectQuota {
 }
 
 /// What is to be kept after so many calls at once.
-fn take_some(
+fn take_calls(
     kept: Option<Timestamp>,
     quota: Quota,
     calls: usize,
@@ -99,7 +122,8 @@ mod tests {
         now: Timestamp,
     ) -> Result<(), Duration> {
         let account = Did::parse(&format!("did:web:{account}.example")).unwrap();
-        quota.take(&client.parse().unwrap(), &account, subjects, now)
+        let requester = Requester::Account(client.parse().unwrap(), account);
+        quota.take(&requester, subjects, now)
     }
 
     #[test]
@@ -131,5 +155,21 @@ mod tests {
         // The account was not counted for what its app was refused.
         assert_eq!(take(&quota, "app", "alice", 10, NOW + wait * 10), Ok(()));
         assert_eq!(take(&quota, "other", "alice", 100, NOW), Ok(()));
+    }
+
+    #[test]
+    fn networks_without_a_token_have_a_share_apart_from_every_app() {
+        let quota = SubjectQuota::default();
+        let of_network = |host: u8, subjects: usize| {
+            let requester = Requester::Network(format!("10.0.0.{host}"));
+            quota.take(&requester, subjects, NOW)
+        };
+        for host in 0..30 {
+            assert_eq!(of_network(host, 100), Ok(()));
+        }
+        assert_eq!(of_network(100, 1), Err(Duration::from_millis(50)));
+        for client in ["v1-apps", "other"] {
+            assert_eq!(take(&quota, client, "alice", 100, NOW), Ok(()));
+        }
     }
 }

@@ -24,11 +24,11 @@ pub struct UpstreamDocument {
     pub document: Value,
     /// The scopes that are always named; those of the clients are added.
     pub always: ScopeSet,
-    made: Mutex<Option<Arc<Made>>>,
+    rendered: Mutex<Option<Arc<RenderedDocument>>>,
 }
 
 #[derive(Debug)]
-struct Made {
+struct RenderedDocument {
     version: ClientsVersion,
     at: Instant,
     body: Bytes,
@@ -40,35 +40,35 @@ impl UpstreamDocument {
         Self {
             document,
             always,
-            made: Mutex::default(),
+            rendered: Mutex::default(),
         }
     }
 
     /// The document as JSON, with the scopes of the clients as they are now.
     pub(crate) async fn body(&self, server: &AuthorizationServer) -> Result<Bytes, StorageError> {
         let version = server.storage.clients_version().await?;
-        let made = self.last();
-        if let Some(made) = made
-            && made.version == version
-            && made.at.elapsed() < MAX_AGE
+        let rendered = self.last();
+        if let Some(rendered) = rendered
+            && rendered.version == version
+            && rendered.at.elapsed() < MAX_AGE
         {
-            return Ok(made.body.clone());
+            return Ok(rendered.body.clone());
         }
         let at = Instant::now();
         let scopes = server.upstream_scopes(&self.always).await?;
         let mut document = self.document.clone();
         document["scope"] = scopes.to_string().into();
         let body = Bytes::from(document.to_string());
-        let made = Made {
+        let rendered = RenderedDocument {
             version,
             at,
             body: body.clone(),
         };
-        *lock(&self.made) = Some(Arc::new(made));
+        *lock(&self.rendered) = Some(Arc::new(rendered));
         Ok(body)
     }
 
-    fn last(&self) -> Option<Arc<Made>> {
-        lock(&self.made).clone()
+    fn last(&self) -> Option<Arc<RenderedDocument>> {
+        lock(&self.rendered).clone()
     }
 }

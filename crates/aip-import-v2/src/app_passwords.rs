@@ -10,7 +10,7 @@ use secrecy::ExposeSecret as _;
 
 use crate::report::Reason;
 use crate::rows::AppPasswordRow;
-use crate::sessions::{Converter, Identified, Refused, refuse};
+use crate::sessions::{Converter, IdentifiedRow, RowError, row_error};
 
 /// The table of app passwords at v2.
 pub(crate) const TABLE: &str = "app_passwords";
@@ -18,8 +18,11 @@ pub(crate) const TABLE: &str = "app_passwords";
 const APP_PASSWORD_SCOPE: &str = "atproto transition:generic";
 
 impl Converter {
-    pub(crate) fn identify_app_password(&self, row: AppPasswordRow) -> Identified<AppPasswordRow> {
-        Identified {
+    pub(crate) fn identify_app_password(
+        &self,
+        row: AppPasswordRow,
+    ) -> IdentifiedRow<AppPasswordRow> {
+        IdentifiedRow {
             id: self.id(&app_password_name(&row), row.created_at),
             // Whoever has signed out of the app since is not held any more.
             content: self.content(&format!("{} {}", row.content, row.in_use), false),
@@ -30,26 +33,26 @@ impl Converter {
     /// The session of an app password. Where v2 has no tokens of it, it is begun at its first use.
     pub(crate) async fn app_password(
         &mut self,
-        identified: Identified<AppPasswordRow>,
-    ) -> Result<HeldSession, Refused> {
-        let Identified { row, id, content } = identified;
+        identified: IdentifiedRow<AppPasswordRow>,
+    ) -> Result<HeldSession, RowError> {
+        let IdentifiedRow { row, id, content } = identified;
         let Ok(did) = Did::parse(&row.did) else {
-            return refuse(Reason::BadDid, format!("`{}` is not a DID", row.did));
+            return row_error(Reason::BadDid, format!("`{}` is not a DID", row.did));
         };
         let client_id = self.client(&row.client_id)?;
         if !row.in_use {
             let detail = "the app has no live token of the account";
-            return refuse(Reason::NoAppToken, detail);
+            return row_error(Reason::NoAppToken, detail);
         }
         let Ok(password) = AppPassword::parse(row.password.expose_secret()) else {
             let detail = "it has not the form xxxx-xxxx-xxxx-xxxx";
-            return refuse(Reason::BadAppPassword, detail);
+            return row_error(Reason::BadAppPassword, detail);
         };
         let Ok(scope) = ScopeSet::parse(APP_PASSWORD_SCOPE) else {
-            return refuse(Reason::BadScope, "the scope of app passwords");
+            return row_error(Reason::BadScope, "the scope of app passwords");
         };
-        let pds = self.homes.pds(&did, row.document.as_deref()).await;
-        let pds = pds.map_err(|error| Refused::Row(Reason::NotNow, error))?;
+        let pds = self.server_lookup.pds(&did, row.document.as_deref()).await;
+        let pds = pds.map_err(|error| RowError::Row(Reason::NotNow, error))?;
         let created_at = Timestamp::from_micros(row.created_at);
         let at = |micros: Option<i64>| micros.map_or(created_at, Timestamp::from_micros);
         let session = UpstreamSession {

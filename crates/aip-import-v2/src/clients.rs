@@ -92,7 +92,7 @@ pub(crate) fn convert(row: ClientRow, default_scope: &ScopeSet) -> Result<Conver
         scope: without_credentials(&scope.known()),
         // v2 did not ask confidential clients for it.
         require_pkce: !auth_method.is_confidential(),
-        access_token_ttl: life(
+        access_token_ttl: bounded_lifetime(
             &id,
             (
                 "access_token_expiration",
@@ -101,7 +101,7 @@ pub(crate) fn convert(row: ClientRow, default_scope: &ScopeSet) -> Result<Conver
             ),
             &mut notes,
         )?,
-        refresh_token_ttl: life(
+        refresh_token_ttl: bounded_lifetime(
             &id,
             (
                 "refresh_token_expiration",
@@ -189,7 +189,7 @@ fn application_type(
 
 /// A lifetime in seconds, at most as long as AIP allows. Tokens that live longer already stay as they
 /// are.
-fn life(
+fn bounded_lifetime(
     id: &ClientId,
     (column, seconds, most): (&str, i64, Duration),
     notes: &mut Vec<String>,

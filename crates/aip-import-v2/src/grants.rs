@@ -11,7 +11,7 @@ use crate::clients::without_credentials;
 use crate::instant;
 use crate::report::{Reason, Report};
 use crate::rows::AppToken;
-use crate::sessions::{Converter, Refused, refuse};
+use crate::sessions::{Converter, RowError, row_error};
 
 /// How long a refresh token lives that v2 gave no end: the default of v2's clients.
 const REFRESH_LIFETIME: Duration = Duration::from_hours(14 * 24);
@@ -24,7 +24,7 @@ impl Converter {
         refresh: &[AppToken],
         newest: &AppToken,
         upstream: &ScopeSet,
-    ) -> Result<HeldGrant, Refused> {
+    ) -> Result<HeldGrant, RowError> {
         // v2 gave every app the tokens of its people; here the operator says which app gets them on.
         let credentials = self.may_have_credentials(&newest.client_id);
         let scope_of = |token: &AppToken| {
@@ -35,7 +35,7 @@ impl Converter {
                 credentials.then_some(Scope::Credentials),
             ];
             let scopes = scope.iter().cloned().chain(more.into_iter().flatten());
-            Ok::<ScopeSet, Refused>(scopes.collect())
+            Ok::<ScopeSet, RowError>(scopes.collect())
         };
         let scope = scope_of(newest)?;
         let mut tokens = Vec::with_capacity(access.len() + refresh.len() + 1);
@@ -97,17 +97,17 @@ pub(crate) fn well_formed(
         let given = instant(Timestamp::from_micros(token.created_at));
         let row = format!("token of {name}, given at {given}");
         let detail = "it is not 32 bytes in base64url without padding";
-        report.leave_out(table, row, Reason::BadToken, detail);
+        report.skip_row(table, row, Reason::BadToken, detail);
     }
     good
 }
 
-fn scope_of(token: &AppToken, upstream: &ScopeSet) -> Result<ScopeSet, Refused> {
+fn scope_of(token: &AppToken, upstream: &ScopeSet) -> Result<ScopeSet, RowError> {
     let Some(scope) = token.scope.as_deref().filter(|it| !it.trim().is_empty()) else {
         return Ok(upstream.clone());
     };
     ScopeSet::parse(scope).or_else(|error| {
-        refuse(
+        row_error(
             Reason::BadScope,
             format!("the scope of a token of it: {error}"),
         )

@@ -15,10 +15,10 @@ mod app_passwords;
 mod clients;
 mod columns;
 mod grants;
-mod homes;
 mod report;
 mod rows;
 mod run;
+mod server_lookup;
 mod sessions;
 mod source;
 
@@ -33,7 +33,7 @@ use aip_oauth::AuthorizationServer;
 use aip_pds::PdsClient;
 use aip_storage::StorageError;
 
-pub use crate::report::{LeftOut, MAX_LISTED_ROWS, Reason, Report};
+pub use crate::report::{MAX_LISTED_ROWS, Reason, Report, SkippedRow};
 use crate::run::Run;
 pub use crate::source::{Source, SourceError};
 
@@ -102,7 +102,7 @@ pub enum ImportError {
         /// The first of them, by name and address.
         who: String,
     },
-    /// It is over.
+    /// It has ended.
     #[error(
         "the import was finished at {}; what AIP v2 has is older than what AIP has since then, and is \
          not taken any more",
@@ -112,7 +112,7 @@ pub enum ImportError {
 }
 
 impl Import {
-    /// Reads all that v2 has and takes it as `mode` says. `progress` is told how many sessions of how
+    /// Reads all that v2 has and takes it as `mode` says. `progress` receives how many sessions of how
     /// many were looked at.
     pub async fn run(
         &self,
@@ -132,7 +132,7 @@ impl Import {
             report: Report::default(),
             progress,
         };
-        run.whole().await
+        run.run_to_end().await
     }
 }
 

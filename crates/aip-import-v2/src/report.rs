@@ -32,7 +32,7 @@ pub struct Report {
     pub unchanged: u64,
     /// Sessions that were released earlier and are AIP's own.
     pub released_before: u64,
-    /// Sessions that were held and are over at v2.
+    /// Sessions that were held and have ended at v2.
     pub dropped: u64,
     /// Sessions that are held after this run.
     pub held: u64,
@@ -43,7 +43,7 @@ pub struct Report {
     /// [`MAX_LISTED_ROWS`].
     pub clients_without_credentials: Vec<(ClientId, ScopeSet)>,
     /// The first [`MAX_LISTED_ROWS`] rows that were left out.
-    pub left_out: Vec<LeftOut>,
+    pub left_out: Vec<SkippedRow>,
     /// How many rows were left out, for each reason.
     pub left_out_counts: BTreeMap<&'static str, u64>,
     /// Things that are otherwise at AIP than at v2, of rows that were taken. The first
@@ -55,12 +55,12 @@ pub struct Report {
 
 /// A row that was left out.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LeftOut {
-    /// Its table at v2.
+pub struct SkippedRow {
+    /// Its table in v2's database, such as `oauth_clients`.
     pub table: &'static str,
-    /// Which one; never by a secret.
+    /// Its key in that table, never a secret.
     pub row: String,
-    /// Why.
+    /// The kind of fault, by which rows are counted.
     pub reason: Reason,
     /// What is wrong with it, in words.
     pub detail: String,
@@ -112,7 +112,7 @@ impl Reason {
 }
 
 impl Report {
-    pub(crate) fn leave_out(
+    pub(crate) fn skip_row(
         &mut self,
         table: &'static str,
         row: String,
@@ -121,7 +121,7 @@ impl Report {
     ) {
         *self.left_out_counts.entry(reason.as_str()).or_default() += 1;
         if self.left_out.len() < MAX_LISTED_ROWS {
-            self.left_out.push(LeftOut {
+            self.left_out.push(SkippedRow {
                 table,
                 row: visible(row),
                 reason,
@@ -140,7 +140,7 @@ impl Report {
     }
 
     /// How many rows were left out in all.
-    pub fn left_out_total(&self) -> u64 {
+    pub fn skipped_total(&self) -> u64 {
         self.left_out_counts.values().sum()
     }
 
@@ -184,7 +184,7 @@ mod tests {
             ("\u{202e}txt", "\\u{202e}txt"),
         ] {
             let mut report = Report::default();
-            report.leave_out("oauth_clients", word.to_owned(), Reason::BadDid, word);
+            report.skip_row("oauth_clients", word.to_owned(), Reason::BadDid, word);
             report.note(vec![word.to_owned()]);
             let left_out = &report.left_out[0];
             assert_eq!((&*left_out.row, &*left_out.detail), (shown, shown));
@@ -198,11 +198,11 @@ mod tests {
         let mut report = Report::default();
         for number in 0..MAX_LISTED_ROWS + 5 {
             let row = format!("session {number}");
-            report.leave_out("atp_oauth_sessions", row, Reason::NoAppToken, "why");
+            report.skip_row("atp_oauth_sessions", row, Reason::NoAppToken, "why");
             report.note(vec![format!("note {number}"), "another".to_owned()]);
         }
         assert_eq!(report.left_out.len(), MAX_LISTED_ROWS);
-        assert_eq!(report.left_out_total(), MAX_LISTED_ROWS as u64 + 5);
+        assert_eq!(report.skipped_total(), MAX_LISTED_ROWS as u64 + 5);
         assert_eq!(report.notes.len(), MAX_LISTED_ROWS);
         assert_eq!(report.notes_total, 2 * (MAX_LISTED_ROWS as u64 + 5));
     }

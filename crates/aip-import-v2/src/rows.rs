@@ -131,7 +131,7 @@ pub(crate) const APP_PASSWORDS: &str = concat!(
 );
 
 /// Live tokens of apps that belong to no session.
-pub(crate) const LOOSE_TOKENS: &str = concat!(
+pub(crate) const ORPHAN_TOKENS: &str = concat!(
     "DECLARE import NO SCROLL CURSOR FOR
      SELECT 'access_tokens' AS place, client_id, user_id, session_id, ",
     began!("created_at"),
@@ -202,7 +202,6 @@ pub(crate) struct AppToken {
     pub(crate) dpop_jkt: Option<String>,
 }
 
-/// An app password.
 pub(crate) struct AppPasswordRow {
     pub(crate) client_id: String,
     pub(crate) did: String,
@@ -219,7 +218,7 @@ pub(crate) struct AppPasswordRow {
 }
 
 /// A token without a session.
-pub(crate) struct LooseToken {
+pub(crate) struct OrphanToken {
     pub(crate) table: String,
     pub(crate) client_id: String,
     pub(crate) user_id: Option<String>,
@@ -308,7 +307,7 @@ impl TryFrom<&PgRow> for AppPasswordRow {
     }
 }
 
-impl TryFrom<&PgRow> for LooseToken {
+impl TryFrom<&PgRow> for OrphanToken {
     type Error = sqlx::Error;
 
     fn try_from(row: &PgRow) -> Result<Self, sqlx::Error> {

@@ -9,29 +9,29 @@ use aip_base::Timestamp;
 use aip_oauth::imported::ImportClient;
 use aip_oauth::registration::RegistrationError;
 use aip_storage::client::ClientId;
-use aip_storage::imports::{HeldSession, HeldTokenKind, Hold, Known};
+use aip_storage::imports::{HeldSession, HeldTokenKind, HoldOutcome, ImportState};
 
 use crate::app_passwords::{self, app_password_name};
-use crate::homes::Homes;
 use crate::report::{MAX_LISTED_ROWS, Reason, Report};
 use crate::rows::{
-    APP_PASSWORDS, AppPasswordRow, CLIENTS, ClientRow, LOOSE_TOKENS, LooseToken, SESSIONS,
+    APP_PASSWORDS, AppPasswordRow, CLIENTS, ClientRow, ORPHAN_TOKENS, OrphanToken, SESSIONS,
     SessionRow,
 };
-use crate::sessions::{self, Converter, Identified, Refused, session_name};
+use crate::server_lookup::ServerLookup;
+use crate::sessions::{self, Converter, IdentifiedRow, RowError, session_name};
 use crate::source::{Source, SourceError};
 use crate::{FINISH_TIME, Import, ImportError, Mode, clients, instant, may_have_credentials};
 
 /// The task of which one process is the leader.
-const TASK: &str = "aip import aip-v2";
+const LEADERSHIP_TASK: &str = "aip import aip-v2";
 /// How long a run that was killed keeps the next one from beginning.
-const LEAD_TIME: Duration = Duration::from_mins(1);
+const LEADERSHIP_TIME: Duration = Duration::from_mins(1);
 /// How many held sessions are released in one transaction.
 const RELEASE_BATCH: u32 = 500;
 
 /// What a run reads of v2's database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Reading {
+enum ReadScope {
     All,
     Nothing,
 }
@@ -50,10 +50,10 @@ pub(crate) struct Run<'a> {
 
 impl Run<'_> {
     /// All of it, whatever comes of it: the next run need not wait.
-    pub(crate) async fn whole(mut self) -> Result<Report, ImportError> {
-        let done = self.work().await;
+    pub(crate) async fn run_to_end(mut self) -> Result<Report, ImportError> {
+        let done = self.run_steps().await;
         if self.writes() && !matches!(done, Err(ImportError::Busy)) {
-            let given_up = self.lead(Duration::ZERO).await;
+            let given_up = self.extend_leadership(Duration::ZERO).await;
             // Why the run failed is said first.
             done?;
             given_up?;
@@ -64,11 +64,11 @@ impl Run<'_> {
         Ok(self.report)
     }
 
-    async fn work(&mut self) -> Result<(), ImportError> {
-        if self.begin().await? == Reading::All {
+    async fn run_steps(&mut self) -> Result<(), ImportError> {
+        if self.begin().await? == ReadScope::All {
             let clients = self.clients().await?;
             self.sessions(clients).await?;
-            self.loose_tokens().await?;
+            self.report_orphan_tokens().await?;
             self.drop_unseen().await?;
             // It may have been started meanwhile.
             self.refuse_while_in_use().await?;
@@ -92,7 +92,7 @@ impl Run<'_> {
     }
 
     /// Before anything is written.
-    async fn begin(&mut self) -> Result<Reading, ImportError> {
+    async fn begin(&mut self) -> Result<ReadScope, ImportError> {
         let storage = &self.import.server.storage;
         let released_at = storage.released_at().await?;
         if let Some(at) = released_at.filter(|at| self.began.since(*at) >= FINISH_TIME) {
@@ -101,20 +101,20 @@ impl Run<'_> {
             if !finishes || storage.count_held_sessions().await? == 0 {
                 return Err(ImportError::Finished(at));
             }
-            self.lead(LEAD_TIME).await?;
-            return Ok(Reading::Nothing);
+            self.extend_leadership(LEADERSHIP_TIME).await?;
+            return Ok(ReadScope::Nothing);
         }
         self.refuse_while_in_use().await?;
-        self.lead(LEAD_TIME).await?;
-        Ok(Reading::All)
+        self.extend_leadership(LEADERSHIP_TIME).await?;
+        Ok(ReadScope::All)
     }
 
-    async fn lead(&self, time: Duration) -> Result<(), ImportError> {
+    async fn extend_leadership(&self, time: Duration) -> Result<(), ImportError> {
         let server = &self.import.server;
         let now = server.clock.now();
         let leading = server
             .storage
-            .acquire_leadership(TASK, &self.owner, time, now);
+            .acquire_leadership(LEADERSHIP_TASK, &self.owner, time, now);
         if self.writes() && !leading.await? {
             return Err(ImportError::Busy);
         }
@@ -137,20 +137,20 @@ impl Run<'_> {
                     without.map(|(id, it)| (id.clone(), it.clone())).collect();
                 return Ok(here);
             }
-            self.lead(LEAD_TIME).await?;
+            self.extend_leadership(LEADERSHIP_TIME).await?;
             for row in &rows {
                 let row = ClientRow::try_from(row).map_err(SourceError::from)?;
                 let name = format!("client {}", row.client_id);
                 let out = &mut self.report;
                 if row.client_id == clients::OWN_CLIENT {
                     let detail = "v2's own, for its device pages; AIP's need no client";
-                    out.leave_out(TABLE, name, Reason::OwnClient, detail);
+                    out.skip_row(TABLE, name, Reason::OwnClient, detail);
                     continue;
                 }
                 let converted = match clients::convert(row, &self.import.default_scope) {
                     Ok(converted) => converted,
                     Err(detail) => {
-                        out.leave_out(TABLE, name, Reason::ClientRefused, detail);
+                        out.skip_row(TABLE, name, Reason::ClientRefused, detail);
                         continue;
                     }
                 };
@@ -166,7 +166,7 @@ impl Run<'_> {
                     Ok(ImportClient::Unchanged) => out.clients_unchanged += 1,
                     Err(RegistrationError::Storage(error)) => return Err(error.into()),
                     Err(error) => {
-                        out.leave_out(TABLE, name, Reason::ClientRefused, error.to_string());
+                        out.skip_row(TABLE, name, Reason::ClientRefused, error.to_string());
                         refused = true;
                     }
                 }
@@ -202,7 +202,7 @@ impl Run<'_> {
             hasher: Arc::clone(&server.hasher),
             rng: Arc::clone(rng),
             now: server.clock.now(),
-            homes: Homes::new(Arc::clone(pds)),
+            server_lookup: ServerLookup::new(Arc::clone(pds)),
         };
         let total = self.source.count_sessions().await?;
         let mut done = 0;
@@ -212,7 +212,7 @@ impl Run<'_> {
             if rows.is_empty() {
                 break;
             }
-            self.lead(LEAD_TIME).await?;
+            self.extend_leadership(LEADERSHIP_TIME).await?;
             let rows: Vec<SessionRow> = read(&rows)?;
             done += rows.len() as u64;
             let identified = rows.into_iter().map(|row| converter.identify_session(row));
@@ -221,7 +221,7 @@ impl Run<'_> {
             for one in fresh {
                 let name = session_name(&one.row);
                 let taken = converter.session(one, &mut self.report).await;
-                held.extend(self.taken(sessions::TABLE, name, taken)?);
+                held.extend(self.or_skip(sessions::TABLE, name, taken)?);
             }
             self.hold(held).await?;
             (self.progress)(done, total.max(done));
@@ -232,7 +232,7 @@ impl Run<'_> {
             if rows.is_empty() {
                 return Ok(());
             }
-            self.lead(LEAD_TIME).await?;
+            self.extend_leadership(LEADERSHIP_TIME).await?;
             let rows: Vec<AppPasswordRow> = read(&rows)?;
             let identified = rows.into_iter();
             let identified = identified.map(|row| converter.identify_app_password(row));
@@ -241,7 +241,7 @@ impl Run<'_> {
             for one in fresh {
                 let name = app_password_name(&one.row);
                 let taken = converter.app_password(one).await;
-                held.extend(self.taken(app_passwords::TABLE, name, taken)?);
+                held.extend(self.or_skip(app_passwords::TABLE, name, taken)?);
             }
             self.hold(held).await?;
         }
@@ -250,8 +250,8 @@ impl Run<'_> {
     /// Those that are not held as they are, and not released.
     async fn changed<T>(
         &mut self,
-        all: Vec<Identified<T>>,
-    ) -> Result<Vec<Identified<T>>, ImportError> {
+        all: Vec<IdentifiedRow<T>>,
+    ) -> Result<Vec<IdentifiedRow<T>>, ImportError> {
         if !self.writes() {
             return Ok(all);
         }
@@ -264,50 +264,50 @@ impl Run<'_> {
         let mut changed = Vec::new();
         for (one, known) in all.into_iter().zip(known.await?) {
             match known {
-                Known::Unchanged => self.report.unchanged += 1,
-                Known::Released => self.report.released_before += 1,
-                Known::Changed => changed.push(one),
+                ImportState::Unchanged => self.report.unchanged += 1,
+                ImportState::Released => self.report.released_before += 1,
+                ImportState::Changed => changed.push(one),
             }
         }
         Ok(changed)
     }
 
-    fn taken(
+    fn or_skip(
         &mut self,
         table: &'static str,
         name: String,
-        taken: Result<HeldSession, Refused>,
+        taken: Result<HeldSession, RowError>,
     ) -> Result<Option<HeldSession>, ImportError> {
         match taken {
             Ok(held) => Ok(Some(held)),
-            Err(Refused::Row(reason, detail)) => {
-                self.report.leave_out(table, name, reason, detail);
+            Err(RowError::Row(reason, detail)) => {
+                self.report.skip_row(table, name, reason, detail);
                 Ok(None)
             }
-            Err(Refused::Seal(error)) => Err(error.into()),
+            Err(RowError::Seal(error)) => Err(error.into()),
         }
     }
 
     async fn hold(&mut self, sessions: Vec<HeldSession>) -> Result<(), ImportError> {
         let outcomes = if self.writes() {
             // The PDSs that were asked may have taken longer than that.
-            self.lead(LEAD_TIME).await?;
+            self.extend_leadership(LEADERSHIP_TIME).await?;
             let storage = &self.import.server.storage;
             storage.hold_sessions(&sessions, self.began).await?
         } else {
-            vec![Hold::Held; sessions.len()]
+            vec![HoldOutcome::Held; sessions.len()]
         };
         for (held, outcome) in sessions.into_iter().zip(outcomes) {
             match outcome {
-                Hold::Held => self.count(held),
-                Hold::Released => self.report.released_before += 1,
-                Hold::NoClient => {
+                HoldOutcome::Held => self.count(held),
+                HoldOutcome::Released => self.report.released_before += 1,
+                HoldOutcome::NoClient => {
                     let client = &held.session.client_id;
                     let detail = format!("the client `{client}` was deleted meanwhile");
                     let name = format!("session of {}", held.session.did);
                     let table = sessions::TABLE;
                     self.report
-                        .leave_out(table, name, Reason::UnknownClient, detail);
+                        .skip_row(table, name, Reason::UnknownClient, detail);
                 }
             }
         }
@@ -330,15 +330,15 @@ impl Run<'_> {
     }
 
     /// Tells of the tokens that belong to no session.
-    async fn loose_tokens(&mut self) -> Result<(), ImportError> {
-        self.source.begin(LOOSE_TOKENS).await?;
+    async fn report_orphan_tokens(&mut self) -> Result<(), ImportError> {
+        self.source.begin(ORPHAN_TOKENS).await?;
         loop {
             let rows = self.source.next().await?;
             if rows.is_empty() {
                 return Ok(());
             }
             for row in &rows {
-                let token = LooseToken::try_from(row).map_err(SourceError::from)?;
+                let token = OrphanToken::try_from(row).map_err(SourceError::from)?;
                 let given = instant(Timestamp::from_micros(token.created_at));
                 let name = format!("token of {}, given at {given}", token.client_id);
                 let table = if token.table == "access_tokens" {
@@ -360,7 +360,7 @@ impl Run<'_> {
                         format!("it is for {did}, and its session {session} is not there"),
                     ),
                 };
-                self.report.leave_out(table, name, reason, detail);
+                self.report.skip_row(table, name, reason, detail);
             }
         }
     }
@@ -378,7 +378,7 @@ impl Run<'_> {
         if matches!(self.mode, Mode::Finish { .. }) {
             storage.begin_release(self.began).await?;
             loop {
-                self.lead(LEAD_TIME).await?;
+                self.extend_leadership(LEADERSHIP_TIME).await?;
                 let released = storage.release_sessions(RELEASE_BATCH).await?;
                 self.report.released += released;
                 if released == 0 && storage.count_held_sessions().await? == 0 {

@@ -16,10 +16,10 @@ use aip_storage::upstream::{
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::grants::well_formed;
-use crate::homes::{Homes, TokenClaims};
 use crate::may_have_credentials;
 use crate::report::{Reason, Report};
 use crate::rows::{AppToken, SessionRow};
+use crate::server_lookup::{ServerLookup, TokenClaims};
 
 /// The table of sessions at v2.
 pub(crate) const TABLE: &str = "atp_oauth_sessions";
@@ -36,39 +36,39 @@ pub(crate) struct Converter {
     pub(crate) hasher: Arc<TokenHasher>,
     pub(crate) rng: Arc<dyn Rng>,
     pub(crate) now: Timestamp,
-    pub(crate) homes: Homes,
+    pub(crate) server_lookup: ServerLookup,
 }
 
 /// Why a row is not taken, or could not be sealed.
-pub(crate) enum Refused {
+pub(crate) enum RowError {
     Row(Reason, String),
     Seal(SealError),
 }
 
-impl From<SealError> for Refused {
+impl From<SealError> for RowError {
     fn from(error: SealError) -> Self {
         Self::Seal(error)
     }
 }
 
-pub(crate) fn refuse<T>(reason: Reason, detail: impl Into<String>) -> Result<T, Refused> {
-    Err(Refused::Row(reason, detail.into()))
+pub(crate) fn row_error<T>(reason: Reason, detail: impl Into<String>) -> Result<T, RowError> {
+    Err(RowError::Row(reason, detail.into()))
 }
 
 /// Makes the same id again for the same session: its time is that of the session, the rest a keyed
 /// hash of its name.
-struct Named {
+struct DeterministicId {
     at: Timestamp,
     hash: TokenHash,
 }
 
-impl Clock for Named {
+impl Clock for DeterministicId {
     fn now(&self) -> Timestamp {
         self.at
     }
 }
 
-impl Rng for Named {
+impl Rng for DeterministicId {
     fn fill(&self, dest: &mut [u8]) {
         for (byte, known) in dest.iter_mut().zip(self.hash.as_bytes()) {
             *byte = *known;
@@ -77,7 +77,7 @@ impl Rng for Named {
 }
 
 /// A row with the name that AIP gives it.
-pub(crate) struct Identified<T> {
+pub(crate) struct IdentifiedRow<T> {
     pub(crate) row: T,
     pub(crate) id: RowId,
     pub(crate) content: TokenHash,
@@ -85,11 +85,11 @@ pub(crate) struct Identified<T> {
 
 impl Converter {
     pub(crate) fn id(&self, name: &str, created_at: i64) -> RowId {
-        let named = Named {
+        let source = DeterministicId {
             at: Timestamp::from_micros(created_at),
             hash: self.hasher.hash(&format!("aip-v2 id of {name}")),
         };
-        RowId::new(&named, &named)
+        RowId::new(&source, &source)
     }
 
     /// The hash of all that a session is made from.
@@ -105,10 +105,10 @@ impl Converter {
         scope.is_some_and(may_have_credentials)
     }
 
-    pub(crate) fn identify_session(&self, row: SessionRow) -> Identified<SessionRow> {
+    pub(crate) fn identify_session(&self, row: SessionRow) -> IdentifiedRow<SessionRow> {
         let token = row.refresh.first().or(row.access.first());
         let credentials = token.is_some_and(|it| self.may_have_credentials(&it.client_id));
-        Identified {
+        IdentifiedRow {
             id: self.id(&session_name(&row), row.created_at),
             content: self.content(&row.content, credentials),
             row,
@@ -146,16 +146,16 @@ impl Converter {
     /// The session as AIP keeps it. Tokens of apps that have not v2's form are left out by themselves.
     pub(crate) async fn session(
         &mut self,
-        identified: Identified<SessionRow>,
+        identified: IdentifiedRow<SessionRow>,
         report: &mut Report,
-    ) -> Result<HeldSession, Refused> {
-        let Identified {
+    ) -> Result<HeldSession, RowError> {
+        let IdentifiedRow {
             mut row,
             id,
             content,
         } = identified;
         let Some(access_token) = row.access_token.take() else {
-            return refuse(Reason::NoUpstreamTokens, "no row of it has an access token");
+            return row_error(Reason::NoUpstreamTokens, "no row of it has an access token");
         };
         let name = session_name(&row);
         let (access, refresh) = (
@@ -173,15 +173,16 @@ impl Converter {
             ),
         );
         let Some(newest) = refresh.first().or(access.first()) else {
-            return refuse(Reason::NoAppToken, "no app has a live token of it");
+            return row_error(Reason::NoAppToken, "no app has a live token of it");
         };
-        let (client_id, did) = self.owners(&row, newest, access.iter().chain(&refresh))?;
+        let (client_id, did) =
+            self.client_and_account(&row, newest, access.iter().chain(&refresh))?;
         let Ok(key) = SigningKey::from_private_did_key(row.dpop_key.expose_secret(), None) else {
             let detail = "dpop_key is not the private did:key of a P-256 key";
-            return refuse(Reason::BadDpopKey, detail);
+            return row_error(Reason::BadDpopKey, detail);
         };
         let Some(kid) = self.kids.get(&row.signing_key_jkt).cloned() else {
-            return refuse(
+            return row_error(
                 Reason::UnknownSigningKey,
                 format!(
                     "it is bound to the client key of thumbprint {}, which is not among \
@@ -198,15 +199,15 @@ impl Converter {
         let thumbprint = key.public().thumbprint();
         if claims.jkt().is_some_and(|jkt| jkt != thumbprint.as_str()) {
             let detail = "its access token is bound to another key than dpop_key";
-            return refuse(Reason::BadDpopKey, detail);
+            return row_error(Reason::BadDpopKey, detail);
         }
-        let pds = self.homes.pds(&did, row.document.as_deref()).await;
-        let pds = pds.map_err(|error| Refused::Row(Reason::NotNow, error))?;
-        let issuer = self.homes.issuer(&claims, &pds).await;
-        let issuer = issuer.map_err(|error| Refused::Row(Reason::NotNow, error))?;
+        let pds = self.server_lookup.pds(&did, row.document.as_deref()).await;
+        let pds = pds.map_err(|error| RowError::Row(Reason::NotNow, error))?;
+        let issuer = self.server_lookup.issuer(&claims, &pds).await;
+        let issuer = issuer.map_err(|error| RowError::Row(Reason::NotNow, error))?;
         let jwk = key.to_private_jwk_json();
         let Ok(jwk) = jwk else {
-            return refuse(Reason::BadDpopKey, "dpop_key cannot be exported");
+            return row_error(Reason::BadDpopKey, "dpop_key cannot be exported");
         };
         let created_at = Timestamp::from_micros(row.created_at);
         let at = |micros: Option<i64>| micros.map_or(created_at, Timestamp::from_micros);
@@ -252,11 +253,11 @@ impl Converter {
     }
 
     /// Sessions belong to the client that they were begun as, where the token tells.
-    fn check_upstream_client(&self, claims: &TokenClaims) -> Result<(), Refused> {
+    fn check_upstream_client(&self, claims: &TokenClaims) -> Result<(), RowError> {
         if let Some(other) = claims.client_id.as_ref()
             && *other != self.upstream_client_id
         {
-            return refuse(
+            return row_error(
                 Reason::OtherUpstreamClient,
                 format!(
                     "it was begun as {other}, and this AIP is {} at PDSs: server.external_base must be \
@@ -269,33 +270,33 @@ impl Converter {
     }
 
     /// The client and the account, on which all tokens agree.
-    fn owners<'a>(
+    fn client_and_account<'a>(
         &self,
         row: &SessionRow,
         newest: &AppToken,
         mut tokens: impl Iterator<Item = &'a AppToken>,
-    ) -> Result<(ClientId, Did), Refused> {
+    ) -> Result<(ClientId, Did), RowError> {
         if !tokens.all(|it| it.client_id == newest.client_id && it.user_id == newest.user_id) {
             let detail = "its tokens are of several clients or accounts";
-            return refuse(Reason::MixedTokens, detail);
+            return row_error(Reason::MixedTokens, detail);
         }
         let did = row.did.as_deref().unwrap_or(&newest.user_id);
         let Ok(did) = Did::parse(did) else {
-            return refuse(Reason::BadDid, format!("`{did}` is not a DID"));
+            return row_error(Reason::BadDid, format!("`{did}` is not a DID"));
         };
         if did.as_str() != newest.user_id {
             let detail = format!("it is of {did}, and its tokens are of {}", newest.user_id);
-            return refuse(Reason::MixedTokens, detail);
+            return row_error(Reason::MixedTokens, detail);
         }
         let client = self.client(&newest.client_id)?;
         Ok((client, did))
     }
 
-    pub(crate) fn client(&self, id: &str) -> Result<ClientId, Refused> {
+    pub(crate) fn client(&self, id: &str) -> Result<ClientId, RowError> {
         let known = id.parse().ok().filter(|id| self.clients.contains_key(id));
         known.ok_or_else(|| {
             let detail = format!("the client `{id}` is not there or was left out");
-            Refused::Row(Reason::UnknownClient, detail)
+            RowError::Row(Reason::UnknownClient, detail)
         })
     }
 }
@@ -305,13 +306,13 @@ pub(crate) fn session_name(row: &SessionRow) -> String {
     format!("session {}", row.session_id)
 }
 
-fn upstream_scope(json: Option<&str>) -> Result<ScopeSet, Refused> {
+fn upstream_scope(json: Option<&str>) -> Result<ScopeSet, RowError> {
     let words: Option<Vec<String>> = json.and_then(|it| serde_json::from_str(it).ok());
     let scope = words.map(|words| ScopeSet::parse(&words.join(" ")));
     match scope {
         Some(Ok(scope)) if !scope.is_empty() => Ok(scope),
-        Some(Err(error)) => refuse(Reason::BadScope, format!("access_token_scopes: {error}")),
-        Some(Ok(_)) | None => refuse(
+        Some(Err(error)) => row_error(Reason::BadScope, format!("access_token_scopes: {error}")),
+        Some(Ok(_)) | None => row_error(
             Reason::BadScope,
             "access_token_scopes is not an array of scopes",
         ),

@@ -91,6 +91,14 @@ struct ClaimsOut<'a> {
     jti: String,
     iat: NumericDate,
     exp: NumericDate,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cnf: Option<ConfirmationOut<'a>>,
+}
+
+/// RFC 9449 §6.
+#[derive(Serialize)]
+struct ConfirmationOut<'a> {
+    jkt: &'a str,
 }
 
 #[derive(Deserialize)]
@@ -113,6 +121,30 @@ pub fn make(
     client_id: &str,
     issuer: &str,
 ) -> Result<String, SignError> {
+    sign(key, rng, now, client_id, issuer, None)
+}
+
+/// Makes one that the authorization server takes with DPoP proofs of the key with the thumbprint `jkt`
+/// alone (AT Protocol proposal 0010, "Specification").
+pub fn make_bound(
+    key: &SigningKey,
+    rng: &dyn Rng,
+    now: Timestamp,
+    client_id: &str,
+    issuer: &str,
+    jkt: &str,
+) -> Result<String, SignError> {
+    sign(key, rng, now, client_id, issuer, Some(jkt))
+}
+
+fn sign(
+    key: &SigningKey,
+    rng: &dyn Rng,
+    now: Timestamp,
+    client_id: &str,
+    issuer: &str,
+    jkt: Option<&str>,
+) -> Result<String, SignError> {
     let claims = ClaimsOut {
         iss: client_id,
         sub: client_id,
@@ -120,6 +152,7 @@ pub fn make(
         jti: random_token::<16>(rng),
         iat: (now - BACKDATED).into(),
         exp: (now + LIFETIME).into(),
+        cnf: jkt.map(|jkt| ConfirmationOut { jkt }),
     };
     sign_jwt(key, TYPES[0], &claims)
 }

@@ -13,7 +13,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use crate::jws::{JwsError, UnverifiedJws, sign_with_jwk_header};
+use crate::jws::{self, JwsError, UnverifiedJws};
 use crate::{NumericDate, SignError, SigningKey, Thumbprint};
 
 /// The `typ` of every proof.
@@ -142,7 +142,8 @@ impl Proof<'_> {
             nonce: self.nonce.map(Into::into),
             ath: self.access_token.map(access_token_hash),
         };
-        sign_with_jwk_header(key, TYP, &claims)
+        let header = key.dpop_header(|| jws::header_with_jwk(key, TYP))?;
+        jws::sign(key, header, &claims)
     }
 }
 

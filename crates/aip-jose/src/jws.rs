@@ -9,12 +9,15 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::json::{self, JsonError};
-use crate::jwk::{JwkError, Present, PublicJwk, RawJwk, RequiredMembers};
+use crate::jwk::{JwkError, MemberPresence, PublicJwk, RawJwk, RequiredMembers};
 use crate::key::has_low_s;
 use crate::{Alg, SignError, SigningKey};
 
 /// Longer tokens are refused before anything is decoded.
 const MAX_TOKEN: usize = 16 * 1024;
+
+/// Two dots and a signature of ES256, in base64url.
+const SIGNATURE_CHARS: usize = 88;
 
 /// Why a token is not accepted.
 #[derive(Debug, thiserror::Error)]
@@ -88,7 +91,7 @@ struct RawHeader {
     kid: Option<String>,
     jwk: Option<RawJwk>,
     #[serde(default)]
-    crit: Present,
+    crit: MemberPresence,
 }
 
 #[derive(Serialize)]
@@ -109,7 +112,7 @@ pub fn sign_jwt(key: &SigningKey, typ: &str, claims: &impl Serialize) -> Result<
         kid: key.kid(),
         jwk: None,
     };
-    sign(key, &header, claims)
+    sign(key, &encoded(&header)?, claims)
 }
 
 /// Signs `claims` as a token of type `typ`, with the whole public key in the header.
@@ -118,6 +121,11 @@ pub fn sign_with_jwk_header(
     typ: &str,
     claims: &impl Serialize,
 ) -> Result<String, SignError> {
+    sign(key, &header_with_jwk(key, typ)?, claims)
+}
+
+/// The first part of such a token, which is the same for all tokens of the key.
+pub(crate) fn header_with_jwk(key: &SigningKey, typ: &str) -> Result<String, SignError> {
     let jwk = Some(key.public().required_members());
     let header = HeaderOut {
         alg: key.alg().as_str(),
@@ -125,17 +133,24 @@ pub fn sign_with_jwk_header(
         kid: None,
         jwk,
     };
-    sign(key, &header, claims)
+    encoded(&header)
 }
 
-fn sign(
+fn encoded(header: &HeaderOut<'_>) -> Result<String, SignError> {
+    Ok(URL_SAFE_NO_PAD.encode(serde_json::to_vec(header)?))
+}
+
+/// Signs `claims` under a header that is encoded already.
+pub(crate) fn sign(
     key: &SigningKey,
-    header: &HeaderOut<'_>,
+    header: &str,
     claims: &impl Serialize,
 ) -> Result<String, SignError> {
-    let mut token = URL_SAFE_NO_PAD.encode(serde_json::to_vec(header)?);
+    let claims = serde_json::to_vec(claims)?;
+    let mut token = String::with_capacity(header.len() + 2 * claims.len() + SIGNATURE_CHARS);
+    token.push_str(header);
     token.push('.');
-    URL_SAFE_NO_PAD.encode_string(serde_json::to_vec(claims)?, &mut token);
+    URL_SAFE_NO_PAD.encode_string(claims, &mut token);
     let signature = key.sign(token.as_bytes())?;
     token.push('.');
     URL_SAFE_NO_PAD.encode_string(signature, &mut token);
@@ -215,7 +230,7 @@ impl VerifiedJws {
         &self.header
     }
 
-    /// The claims.
+    /// The payload as JSON. An error if it is no object, or lacks a member that `T` needs.
     pub fn claims<T: DeserializeOwned>(&self) -> Result<T, JwsError> {
         json::parse(&self.payload).map_err(JwsError::Claims)
     }

@@ -173,7 +173,7 @@ fn another_kind_of_token_is_refused() {
 }
 
 #[test]
-fn another_key_is_told_from_every_other_refusal() {
+fn another_key_is_distinguished_from_every_other_refusal() {
     for (signs, verifies) in [
         (Alg::Es256, Alg::Es256),
         (Alg::Es256k, Alg::Es256k),

@@ -69,7 +69,7 @@ impl KeyRing {
     /// Whether the set in use has the keys that sessions are bound to; a lack is noted as the
     /// [`problem`](Self::problem).
     pub fn check(&self, pinned: &[(String, u64)]) -> Result<(), ReplaceError> {
-        self.noted(self.current().covers(pinned))
+        self.record_problem(self.current().covers(pinned))
     }
 
     /// Puts `set` in the place of the present one, unless it lacks a key in use: one of `pinned`,
@@ -77,7 +77,7 @@ impl KeyRing {
     /// [`problem`](Self::problem), or one that is active here.
     pub fn replace(&self, set: KeySet, pinned: &[(String, u64)]) -> Result<(), ReplaceError> {
         if let Err(lacking) = set.covers(pinned) {
-            return self.noted(Err(lacking));
+            return self.record_problem(Err(lacking));
         }
         let mut present = self.set.write().unwrap_or_else(PoisonError::into_inner);
         for active in present.list().filter(|key| key.state == KeyState::Active) {
@@ -91,7 +91,7 @@ impl KeyRing {
         }
         *present = Arc::new(set);
         drop(present);
-        self.noted(Ok(()))
+        self.record_problem(Ok(()))
     }
 
     /// Puts `set`, which every process has, in the place of the present one, whatever it lacks.
@@ -100,7 +100,7 @@ impl KeyRing {
         self.check(pinned)
     }
 
-    fn noted(&self, covered: Result<(), ReplaceError>) -> Result<(), ReplaceError> {
+    fn record_problem(&self, covered: Result<(), ReplaceError>) -> Result<(), ReplaceError> {
         self.set_problem(covered.as_ref().err().map(ToString::to_string));
         covered
     }

@@ -35,9 +35,9 @@ pub struct Sealed(String);
 /// Where a sealed value belongs.
 #[derive(Debug, Clone, Copy)]
 pub struct Aad<'a> {
-    /// The table.
+    /// SQL name of the table.
     pub table: &'static str,
-    /// The column.
+    /// SQL name of the column.
     pub column: &'static str,
     /// The id of the row.
     pub row: &'a str,

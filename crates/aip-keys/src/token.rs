@@ -13,14 +13,14 @@ use secrecy::SecretString;
 use strum::IntoEnumIterator as _;
 use zeroize::Zeroizing;
 
-/// A kind of token.
+/// What a token of AIP is for; its prefix says so (secret scanners know it by that).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::EnumIter)]
 pub enum TokenKind {
     /// An opaque access token for an account.
     AccessToken,
     /// An opaque access token of a client itself, for no account.
     ClientToken,
-    /// A refresh token.
+    /// Given at `/oauth/token` with an access token, and exchanged there for the next.
     RefreshToken,
     /// An authorization code.
     Code,
@@ -58,7 +58,7 @@ pub enum TokenShapeError {
     /// A token of another kind.
     #[error("a token of another kind ({found:?})")]
     WrongKind {
-        /// What it is.
+        /// The kind that its prefix names.
         found: TokenKind,
     },
 }

@@ -27,16 +27,16 @@ const MAX_DISCARD_TIME: Duration = Duration::from_secs(10);
 pub struct RequestBody {
     body: Option<Incoming>,
     /// The peer sends nothing before it is told to, and reading is what tells it (RFC 9110 §10.1.1).
-    waits_to_be_asked: bool,
+    awaits_continue: bool,
 }
 
 impl RequestBody {
     /// The same request with its body wrapped.
     pub(crate) fn wrap(request: Request<Incoming>) -> Request<Self> {
-        let waits_to_be_asked = expects_continue(request.headers());
+        let awaits_continue = expects_continue(request.headers());
         request.map(|body| Self {
             body: Some(body),
-            waits_to_be_asked,
+            awaits_continue,
         })
     }
 }
@@ -54,7 +54,7 @@ impl Body for RequestBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        self.waits_to_be_asked = false;
+        self.awaits_continue = false;
         match &mut self.body {
             Some(body) => Pin::new(body).poll_frame(context),
             None => Poll::Ready(None),
@@ -76,7 +76,7 @@ impl Drop for RequestBody {
         let Some(body) = self.body.take() else {
             return;
         };
-        if body.is_end_stream() || self.waits_to_be_asked {
+        if body.is_end_stream() || self.awaits_continue {
             return;
         }
         if let Ok(runtime) = Handle::try_current() {

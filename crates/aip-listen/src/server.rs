@@ -97,7 +97,7 @@ impl Server {
                 () = &mut drain => break,
                 accepted = self.accept(&slots) => accepted,
             };
-            reap(&mut connections);
+            join_finished(&mut connections);
             let Some(place) = networks.admit(peer.ip()) else {
                 metrics::counter!("aip_connections_refused_total", "listener" => self.config.name)
                     .increment(1);
@@ -205,7 +205,7 @@ fn is_the_peers(error: &io::Error) -> bool {
 }
 
 /// Forgets connections that have ended; one that panicked is reported.
-fn reap(connections: &mut JoinSet<()>) {
+fn join_finished(connections: &mut JoinSet<()>) {
     while let Some(ended) = connections.try_join_next() {
         report(&ended);
     }
@@ -239,7 +239,7 @@ async fn end(
     {
         return Drained::default();
     }
-    reap(&mut connections);
+    join_finished(&mut connections);
     let cut = connections.len();
     connections.shutdown().await;
     Drained {

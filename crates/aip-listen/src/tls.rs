@@ -67,14 +67,14 @@ impl Tls {
     /// tried again when the other file has followed.
     pub async fn follow_files(&self, interval: Duration) {
         let mut ticks = tokio::time::interval(interval);
-        let mut seen = self.stamps();
+        let mut seen = self.file_versions();
         loop {
             ticks.tick().await;
-            let stamps = self.stamps();
-            if stamps == seen {
+            let file_versions = self.file_versions();
+            if file_versions == seen {
                 continue;
             }
-            seen = stamps;
+            seen = file_versions;
             match self.reload() {
                 Ok(()) => tracing::info!("TLS certificate reloaded"),
                 Err(error) => {
@@ -89,15 +89,18 @@ impl Tls {
         Arc::clone(&self.current.borrow())
     }
 
-    fn stamps(&self) -> [Option<Stamp>; 2] {
-        [stamp(&self.files.certificates), stamp(&self.files.key)]
+    fn file_versions(&self) -> [Option<FileVersion>; 2] {
+        [
+            file_version(&self.files.certificates),
+            file_version(&self.files.key),
+        ]
     }
 }
 
 /// Modification time and size: what shows that a file was replaced.
-type Stamp = (SystemTime, u64);
+type FileVersion = (SystemTime, u64);
 
-fn stamp(path: &Path) -> Option<Stamp> {
+fn file_version(path: &Path) -> Option<FileVersion> {
     let metadata = std::fs::metadata(path).ok()?;
     Some((metadata.modified().ok()?, metadata.len()))
 }

@@ -88,16 +88,15 @@ struct PresentedClaims {
 /// A token that somebody presents, of the form of one of ours. Whether it is live is another
 /// question, which the storage answers.
 #[derive(Clone, Copy)]
-pub(crate) struct TokenOfOurs<'a> {
+pub(crate) struct OwnToken<'a> {
     /// What was presented, of which a proof carries a hash (RFC 9449 §4.2).
     pub(crate) text: &'a str,
-    /// What kind of token it is.
     pub(crate) kind: TokenKind,
     /// What it is stored under.
     pub(crate) hash: TokenHash,
 }
 
-impl TokenOfOurs<'_> {
+impl OwnToken<'_> {
     /// Whether it may be a refresh token: those of AIP v2 look as its access tokens do.
     pub(crate) fn may_be_refresh_token(&self) -> bool {
         self.kind == TokenKind::RefreshToken || has_v2_form(self.text)
@@ -162,9 +161,9 @@ impl AuthorizationServer {
     }
 
     /// Reads what somebody presents as a token. `None`: it is none of ours, or of a key that is gone.
-    pub(crate) fn read_token<'a>(&self, text: &'a str) -> Option<TokenOfOurs<'a>> {
+    pub(crate) fn read_token<'a>(&self, text: &'a str) -> Option<OwnToken<'a>> {
         if let Ok(token) = PresentedToken::parse(text) {
-            return Some(TokenOfOurs {
+            return Some(OwnToken {
                 text,
                 kind: token.kind(),
                 hash: self.hasher.hash_token(token),
@@ -172,7 +171,7 @@ impl AuthorizationServer {
         }
         // It may be a refresh token as well: whoever takes those asks for both.
         if has_v2_form(text) {
-            return Some(TokenOfOurs {
+            return Some(OwnToken {
                 text,
                 kind: TokenKind::AccessToken,
                 hash: self.hasher.hash(text),
@@ -189,7 +188,7 @@ impl AuthorizationServer {
         if claims.iss != self.issuer.as_str() {
             return None;
         }
-        Some(TokenOfOurs {
+        Some(OwnToken {
             text,
             // Other tokens are of people, and the storage does not find them among those of clients.
             kind: if claims.sub == claims.client_id {

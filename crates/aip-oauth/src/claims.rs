@@ -177,7 +177,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_that_reads_as_an_identifier_is_told_from_others() {
+    fn a_name_that_reads_as_an_identifier_is_distinguished_from_others() {
         for name in [
             "bob.example",
             "@bob.example",

@@ -2,7 +2,7 @@
 //!
 //! A set is read when an assertion needs it, and once more when one is signed with a key that is not
 //! in it: the client has changed its keys. Anybody can send such an assertion, so that a set is read
-//! by one request at a time, and not again before a pause is over.
+//! by one request at a time, and not again before a pause has ended.
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
@@ -17,13 +17,13 @@ use http::{Request, StatusCode};
 use quick_cache::sync::Cache;
 
 /// How long a set is taken to be as it was read.
-const FRESH_FOR: Duration = Duration::from_mins(10);
+const MAX_FRESH_AGE: Duration = Duration::from_mins(10);
 
 /// How long a set is used that cannot be read again.
-const USED_FOR: Duration = Duration::from_hours(1);
+const MAX_AGE: Duration = Duration::from_hours(1);
 
 /// How long a set is not read again, whatever an assertion is signed with.
-const PAUSE_BETWEEN_READS: Duration = Duration::from_secs(30);
+const MIN_READ_INTERVAL: Duration = Duration::from_secs(30);
 
 /// How many sets are remembered.
 const MAX_KEY_SETS: usize = 1024;
@@ -51,13 +51,13 @@ pub struct ClientKeySets {
 /// One set.
 #[derive(Default)]
 struct KeySet {
-    known: Mutex<Known>,
+    known: Mutex<FetchedKeys>,
     /// Held by the one request that reads it.
     reading: tokio::sync::Mutex<()>,
 }
 
 #[derive(Clone, Default)]
-struct Known {
+struct FetchedKeys {
     /// The keys, and when they were read.
     keys: Option<(Arc<JwkSet>, Timestamp)>,
     /// When it was last tried to read them, and why that failed.
@@ -86,12 +86,12 @@ impl ClientKeySets {
             .sets
             .get_or_insert_with(uri, || Ok::<_, Infallible>(Arc::default()));
         let before = lock(&set.known).clone();
-        let fresh = before.candidates(FRESH_FOR, kid, alg, now);
+        let fresh = before.candidates(MAX_FRESH_AGE, kid, alg, now);
         if !fresh.is_empty() {
             return Ok(fresh);
         }
         let after = self.read_again(uri, &set, &before, now).await;
-        let keys = after.candidates(USED_FOR, kid, alg, now);
+        let keys = after.candidates(MAX_AGE, kid, alg, now);
         match after.tried {
             Some((_, Some(why))) if keys.is_empty() => Err(KeySetError {
                 uri: uri.clone(),
@@ -106,14 +106,14 @@ impl ClientKeySets {
         &self,
         uri: &JwksUri,
         set: &KeySet,
-        before: &Known,
+        before: &FetchedKeys,
         now: Timestamp,
-    ) -> Known {
+    ) -> FetchedKeys {
         let _reading = set.reading.lock().await;
         let mut known = lock(&set.known).clone();
-        let tried_at = |known: &Known| known.tried.as_ref().map(|(at, _)| *at);
+        let tried_at = |known: &FetchedKeys| known.tried.as_ref().map(|(at, _)| *at);
         let tried = tried_at(&known);
-        let paused = tried.is_some_and(|at| now.since(at) < PAUSE_BETWEEN_READS);
+        let paused = tried.is_some_and(|at| now.since(at) < MIN_READ_INTERVAL);
         if paused || tried != tried_at(before) {
             return known;
         }
@@ -146,7 +146,7 @@ impl ClientKeySets {
     }
 }
 
-impl Known {
+impl FetchedKeys {
     /// The keys, if the set was read at most `age` ago.
     fn candidates(
         &self,

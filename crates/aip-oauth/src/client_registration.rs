@@ -19,6 +19,7 @@ use aip_storage::client_registration::{
     Admission, ChangeRegistration, ChangedRegistration, InitialAccessToken, NewRegistration,
     RegisterClient,
 };
+use aip_storage::display_uri::DisplayUris;
 use secrecy::SecretString;
 
 use crate::AuthorizationServer;
@@ -335,7 +336,17 @@ impl AuthorizationServer {
         let keeps_credentials = old.settings.scope.contains(&Scope::Credentials)
             && !forgets_consents
             && proves_itself_as_before;
-        let settings = for_itself(settings, keeps_credentials)?;
+        let mut settings = for_itself(settings, keeps_credentials)?;
+        if forgets_consents {
+            // It was the operator's word to PDSs for an app of that name at those addresses.
+            settings.own_upstream_document = false;
+            settings.client_assertions = false;
+            settings.display_uris = DisplayUris::default();
+        }
+        if !proves_itself_as_before {
+            // Anybody could ask for those of an app that no longer authenticates.
+            settings.client_assertions = false;
+        }
         let named = secret.map(|secret| self.hasher.hash(secret));
         if named.is_some() && named != old.secret_hash {
             return Err(ClientRegistrationError::Secret);
@@ -435,7 +446,7 @@ impl AuthorizationServer {
         let noted = self.storage.record(&event.of_client(&client.id)).await;
         if let Err(error) = noted {
             let (client, kind) = (client.id.as_str(), kind.as_str());
-            tracing::error!(client, kind, %error, "not noted in the audit log");
+            tracing::error!(client, kind, %error, "writing the audit log failed");
         }
     }
 }

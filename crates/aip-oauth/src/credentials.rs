@@ -21,11 +21,11 @@ const MAX_HAND_OUTS: usize = 16_384;
 /// The hand-outs that this process wrote down, shared by clones. Apps of AIP v2 ask before each of their
 /// calls, and get the same token for an hour: one event says that they have it.
 #[derive(Clone)]
-pub struct RecordedCredentials(Arc<Cache<HandOut, ()>>);
+pub struct RecordedCredentials(Arc<Cache<RecordedHandOut, ()>>);
 
 /// The tokens of a session under a grant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct HandOut {
+struct RecordedHandOut {
     grant: RowId,
     session: RowId,
     /// Which token pair of the session.
@@ -71,7 +71,7 @@ impl AuthorizationServer {
         session: RowId,
         generation: i64,
     ) -> Result<(), StorageError> {
-        let hand_out = HandOut {
+        let hand_out = RecordedHandOut {
             grant: permit.0.id,
             session,
             generation,
@@ -82,7 +82,7 @@ impl AuthorizationServer {
         }
         let detail = format!("upstream session {session}, token pair {generation}");
         let kind = AuditKind::CredentialsHandedOut;
-        self.note(kind, permit.0, &detail).await?;
+        self.audit(kind, permit.0, &detail).await?;
         recorded.insert(hand_out, ());
         Ok(())
     }

@@ -7,7 +7,7 @@ use aip_keys::TokenKind;
 use aip_storage::StorageError;
 use aip_storage::audit::AuditKind;
 use aip_storage::client::{Client, RedirectUri};
-use aip_storage::grant::{Approval, Approve, Grant, Handover, NewCode};
+use aip_storage::grant::{Approval, Approve, Grant, NewCode, Redemption};
 use aip_storage::request::{
     ANSWER_REPEATED_FOR, AnsweredRequest, AuthorizationRequest, Delivery, RedirectDelivery,
     RequestAnswer, ResponseMode, SignedIn,
@@ -120,7 +120,7 @@ impl AuthorizationServer {
             tracing::info!(
                 client,
                 resource,
-                "a request is over: its resource was taken from the client"
+                "authorization request ended: its resource was removed from the client"
             );
             return Ok(Approved::RequestGone);
         }
@@ -140,9 +140,9 @@ impl AuthorizationServer {
             created_at: now,
             revoked: None,
         };
-        let handover = match &params.delivery {
-            Delivery::Device(code) => Handover::Device(*code),
-            Delivery::Redirect(redirect) => Handover::Code(NewCode {
+        let redemption = match &params.delivery {
+            Delivery::Device(code) => Redemption::Device(*code),
+            Delivery::Redirect(redirect) => Redemption::Code(NewCode {
                 hash: self.hash(&self.code_of(id)),
                 redirect: redirect.clone(),
                 code_challenge: params.code_challenge.clone(),
@@ -157,11 +157,11 @@ impl AuthorizationServer {
             grant,
             client_registered_itself: client.registered_itself,
             ends_session: client.settings.authentication_only,
-            client_from_document: self.client_documents.to_keep(client, now),
+            client_from_document: self.client_documents.document_client(client, now),
             client_resources: self
-                .names_others(&params.resources)
+                .names_other_servers(&params.resources)
                 .then(|| client.settings.resources.clone()),
-            handover,
+            redemption,
         };
         match self.storage.approve(&approval).await? {
             Approve::Approved => {}
@@ -175,7 +175,7 @@ impl AuthorizationServer {
                 return Ok(Approved::ClientsFull);
             }
         }
-        self.note(
+        self.audit(
             AuditKind::GrantGiven,
             &approval.grant,
             &approval.grant.scope.to_string(),

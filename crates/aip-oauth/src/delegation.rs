@@ -51,7 +51,7 @@ impl ActingFor {
 
 impl AuthorizationServer {
     /// Checks that whoever makes that call may act for `owner`, another account than the token's. The
-    /// delegation is read at each call, so that it is over at once when it is taken back.
+    /// delegation is read at each call, so that it ends at once when it is taken back.
     pub async fn act_for(
         &self,
         call: &AuthorizedProxyCall,

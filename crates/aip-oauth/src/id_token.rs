@@ -51,7 +51,6 @@ pub(crate) struct IdTokenSubject<'a> {
     /// The `nonce` of the authorization request; absent after a refresh (OpenID Connect Core
     /// §12.2).
     pub(crate) nonce: Option<&'a str>,
-    /// What is claimed of the person.
     pub(crate) person: &'a PersonClaims,
     /// The access token that it accompanies.
     pub(crate) access_token: &'a str,

@@ -57,10 +57,10 @@ impl AuthorizationServer {
             if here.updated_at >= updated_at {
                 return Ok(ImportClient::Unchanged);
             }
-            settings = beside(settings, &here.settings);
+            settings = merged_with_current(settings, &here.settings);
         }
         let secret_hash = secret.map(|it| self.hasher.hash(it.expose_secret()));
-        let checked = self.checked_alone(id, settings, secret_hash, created_at)?;
+        let checked = self.check_without_others(id, settings, secret_hash, created_at)?;
         used.take_imported(&there, &checked.settings.scope)?;
         let client = Client {
             updated_at,
@@ -103,7 +103,7 @@ impl AuthorizationServer {
 }
 
 /// What another server says of a client, with what only this one knows of it.
-fn beside(there: ClientSettings, here: &ClientSettings) -> ClientSettings {
+fn merged_with_current(there: ClientSettings, here: &ClientSettings) -> ClientSettings {
     let both = here.scope.iter().chain(there.scope.iter());
     ClientSettings {
         scope: both.cloned().collect(),

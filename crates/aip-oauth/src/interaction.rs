@@ -54,9 +54,9 @@ pub enum ConsentReason {
     /// The app wants more than was allowed.
     NewScopes,
     /// The app wants the person asked.
-    Asked,
+    RequestedByApp,
     /// The app is a program that cannot prove which one it is (RFC 8252 §8.6).
-    Unproven,
+    UnverifiedApp,
     /// The request came from another device, perhaps one of somebody else (RFC 8628 §5.4).
     OtherDevice,
 }
@@ -117,7 +117,7 @@ pub fn consent_reason(
     allowed_here: Option<&ScopeSet>,
 ) -> Option<ConsentReason> {
     if input.prompts.has(Prompt::Consent) {
-        return Some(ConsentReason::Asked);
+        return Some(ConsentReason::RequestedByApp);
     }
     // Before anything that skips the page: an app that any program can pretend to be, as neither a
     // secret nor a claimed https address ties it to its id, needs a click every time, the operator's
@@ -128,7 +128,7 @@ pub fn consent_reason(
             if !input.client.is_confidential()
                 && redirect.redirect_uri.target() != RedirectTarget::Https =>
         {
-            return Some(ConsentReason::Unproven);
+            return Some(ConsentReason::UnverifiedApp);
         }
         Delivery::Redirect(_) => {}
     }
@@ -147,14 +147,14 @@ pub fn consent_reason(
 /// What an app gets of what it asked for: what the person left ticked at their PDS, which says
 /// about `email` too, whose answer comes from there. The other scopes of OpenID Connect and
 /// `aip:credentials` are AIP's to give.
-pub fn granted_scope(asked: &ScopeSet, upstream: &ScopeSet) -> ScopeSet {
-    let openid = asked.iter().filter(|scope| match scope {
+pub fn granted_scope(requested: &ScopeSet, upstream: &ScopeSet) -> ScopeSet {
+    let openid = requested.iter().filter(|scope| match scope {
         Scope::OpenId(OpenIdScope::Email) => upstream.allows_account(AccountAttr::Email, false),
         Scope::OpenId(_) | Scope::Credentials => true,
         _ => false,
     });
     openid
         .cloned()
-        .chain(asked.intersect(upstream).iter().cloned())
+        .chain(requested.intersect(upstream).iter().cloned())
         .collect()
 }

@@ -21,10 +21,10 @@ const MAX_CLIENTS: usize = 1024;
 
 /// The clients, shared by clones.
 #[derive(Clone)]
-pub struct KnownClients(Arc<Cache<ClientId, Known>>);
+pub struct KnownClients(Arc<Cache<ClientId, CachedClient>>);
 
 #[derive(Clone)]
-struct Known {
+struct CachedClient {
     client: Arc<Client>,
     /// Not of the wall clock, which may jump back.
     read_at: Instant,
@@ -51,7 +51,7 @@ impl KnownClients {
 
     /// Remembers a client that was read at `read_at` or later.
     pub(crate) fn remember(&self, client: &Arc<Client>, read_at: Instant) {
-        let known = Known {
+        let known = CachedClient {
             client: Arc::clone(client),
             read_at,
         };

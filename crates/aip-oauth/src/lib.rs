@@ -8,6 +8,7 @@ mod access_token;
 pub mod authorize;
 mod back_channel_logout;
 pub mod claims;
+pub mod client_assertions;
 pub mod client_auth;
 pub mod client_documents;
 mod client_key_sets;
@@ -15,6 +16,7 @@ pub mod client_registration;
 pub mod credentials;
 pub mod decision;
 pub mod delegation;
+pub mod developer_tokens;
 pub mod dpop;
 pub mod front_channel_logout;
 pub mod grants;
@@ -22,11 +24,11 @@ pub mod id_token;
 mod id_token_hint;
 pub mod imported;
 pub mod interaction;
+mod invalid_values;
 mod known_clients;
 mod known_tokens;
 pub mod logout;
 mod logout_addresses;
-mod offending;
 pub mod pairwise;
 pub mod params;
 pub mod pkce;
@@ -69,6 +71,9 @@ pub struct AuthorizationServer {
     pub storage: Arc<dyn Storage>,
     /// Whether every client must push its authorization requests (RFC 9126).
     pub require_par: bool,
+    /// Whether client assertions are signed for apps that talk to PDSs themselves (AT Protocol proposal
+    /// 0010).
+    pub client_assertions: bool,
     /// Which clients may register themselves, and as what.
     pub registration: RegistrationPolicy,
     /// Clients that need not be read again yet.
@@ -83,6 +88,8 @@ pub struct AuthorizationServer {
     pub known_tokens: KnownTokens,
     /// Tokens of sessions whose hand-out to an app is written down.
     pub recorded_credentials: credentials::RecordedCredentials,
+    /// Developer tokens whose use is written down.
+    pub developer_token_uses: developer_tokens::DeveloperTokenUses,
     /// Knows the e-mail addresses of accounts.
     pub emails: Arc<dyn claims::Emails>,
     /// Knows what accounts show of themselves.
@@ -126,7 +133,7 @@ impl Issuer {
 
 impl AuthorizationServer {
     /// Writes down what happened to a grant. `why` is fixed words or scopes, never a secret.
-    async fn note(&self, kind: AuditKind, grant: &Grant, why: &str) -> Result<(), StorageError> {
+    async fn audit(&self, kind: AuditKind, grant: &Grant, why: &str) -> Result<(), StorageError> {
         let detail = format!("grant {}: {why}", grant.id);
         let event = AuditEvent::new(&*self.clock, &*self.rng, kind, &detail);
         self.storage

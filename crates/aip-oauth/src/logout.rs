@@ -104,7 +104,7 @@ impl AuthorizationServer {
 
     /// Whether that account is the one of the hint.
     pub fn is_hinted(&self, hinted: &HintedSubject, did: &Did) -> bool {
-        self.is_meant(&hinted.client, &hinted.subject, did)
+        self.identifies(&hinted.client, &hinted.subject, did)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Where clients may be told of logouts.
+//! Where clients may be notified of logouts.
 
 use aip_storage::client::{ClientSettings, RedirectUri};
 use aip_storage::logout::LogoutUri;

@@ -84,14 +84,14 @@ impl AuthorizationServer {
 
     /// Whether the client means that account by `subject`. One with pairwise subjects never does by a
     /// DID: it would learn whose account it is.
-    pub fn is_meant(&self, client: &Client, subject: &Subject, did: &Did) -> bool {
+    pub fn identifies(&self, client: &Client, subject: &Subject, did: &Did) -> bool {
         let sector = client.settings.pairwise.as_ref().map(Sector::id);
         self.subject_in(sector, did) == *subject
     }
 
     /// Whether the client accepts that account; `subjects` are those that it accepts, none being any.
     pub fn accepts(&self, client: &Client, subjects: &[Subject], did: &Did) -> bool {
-        subjects.is_empty() || subjects.iter().any(|it| self.is_meant(client, it, did))
+        subjects.is_empty() || subjects.iter().any(|it| self.identifies(client, it, did))
     }
 
     /// Checks that a client is of its sector. Of the redirect URIs `known` that is known already.

@@ -26,7 +26,7 @@ pub enum ParamsError {
 
 /// Parameters of which at least one was unusable, for an error answer.
 #[derive(Clone)]
-pub struct Lenient(Vec<(String, String)>);
+pub struct LenientParams(Vec<(String, String)>);
 
 impl Params {
     /// Parses a query string or form body.
@@ -68,7 +68,7 @@ impl Params {
     }
 }
 
-impl Lenient {
+impl LenientParams {
     /// Reads all parameters, tolerating repetitions. How many there may be follows from the
     /// largest request.
     pub fn parse(encoded: &[u8]) -> Self {
@@ -134,7 +134,7 @@ mod tests {
 
     #[test]
     fn lenient_reading_gives_only_what_is_beyond_doubt() {
-        let params = Lenient::parse(b"state=s&scope=a&scope=b");
+        let params = LenientParams::parse(b"state=s&scope=a&scope=b");
         assert_eq!(params.get("state"), Some("s"));
         assert_eq!(params.get("scope"), None);
     }

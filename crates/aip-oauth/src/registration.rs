@@ -35,8 +35,8 @@ pub const MAX_ACCESS_TTL: Duration = Duration::from_hours(24);
 /// The longest life of a refresh token that is not used: one that nobody used for so long belongs to
 /// an app that nobody uses.
 pub const MAX_REFRESH_TTL: Duration = Duration::from_hours(24 * 365);
-/// How many unknown scopes are told at once.
-const MAX_TOLD: usize = 5;
+/// How many unknown scopes are named at once.
+const MAX_LISTED_SCOPES: usize = 5;
 /// The longest refresh grace (a longer one would keep stolen tokens alive).
 const MAX_GRACE: Duration = Duration::from_mins(1);
 
@@ -88,6 +88,21 @@ pub enum RegistrationError {
         "a client for authentication only has the scopes openid, profile, email, offline_access and atproto; `{0}` needs a session at the PDS"
     )]
     AuthenticationOnly(String),
+    /// There is no address that PDSs could read it at.
+    #[error(
+        "with a loopback base AIP is a development client of PDSs, without documents: leave --own-upstream-document out, or set `external_base` to the https address of this server"
+    )]
+    OwnUpstreamDocument,
+    /// They would be for an upstream client that is not the app's.
+    #[error(
+        "client assertions are signed for the upstream client of the app itself: add --own-upstream-document true, or leave --client-assertions out"
+    )]
+    ClientAssertions,
+    /// Gateways rewrite or refuse a `%2F` in a path, and PDSs compare the address letter by letter.
+    #[error(
+        "the id {0} has a `/`, with which an upstream document of its own would not be found through every gateway: leave --own-upstream-document out, or register the app under another --id"
+    )]
+    OwnUpstreamDocumentId(ClientId),
     /// It could not know people by identifiers of its sector.
     #[error(transparent)]
     Pairwise(#[from] PairwiseError),
@@ -289,14 +304,14 @@ impl AuthorizationServer {
         secret_hash: Option<TokenHash>,
         created_at: Timestamp,
     ) -> Result<Client, RegistrationError> {
-        let client = self.checked_alone(id, settings, secret_hash, created_at)?;
+        let client = self.check_without_others(id, settings, secret_hash, created_at)?;
         let scope = &client.settings.scope;
         self.check_upstream_scopes(&client.id, scope).await?;
         Ok(client)
     }
 
     /// Likewise, but for what all clients together may ask for, which is the caller's to check.
-    pub(crate) fn checked_alone(
+    pub(crate) fn check_without_others(
         &self,
         id: ClientId,
         mut settings: ClientSettings,
@@ -305,6 +320,7 @@ impl AuthorizationServer {
     ) -> Result<Client, RegistrationError> {
         self.check_settings(&mut settings)?;
         check_authentication_only(&settings)?;
+        self.check_own_upstream_document(&id, &settings)?;
         Ok(Client {
             id,
             settings,
@@ -323,7 +339,7 @@ impl AuthorizationServer {
         settings: &mut ClientSettings,
     ) -> Result<(), RegistrationError> {
         if settings.security_profile == SecurityProfile::Fapi2 {
-            hold_to_fapi2(settings)?;
+            require_fapi2(settings)?;
         }
         check_name(&settings.name)?;
         if let Some(unknown) = unknown_scopes(&settings.scope) {
@@ -354,7 +370,29 @@ impl AuthorizationServer {
         if !settings.auth_method.is_confidential() && !settings.require_pkce {
             return Err(RegistrationError::PublicWithoutPkce);
         }
-        check_lives(settings)
+        check_lifetimes(settings)
+    }
+
+    /// PDSs must be able to read the document.
+    fn check_own_upstream_document(
+        &self,
+        id: &ClientId,
+        settings: &ClientSettings,
+    ) -> Result<(), RegistrationError> {
+        if !settings.own_upstream_document {
+            return if settings.client_assertions {
+                Err(RegistrationError::ClientAssertions)
+            } else {
+                Ok(())
+            };
+        }
+        if self.issuer.is_loopback() {
+            return Err(RegistrationError::OwnUpstreamDocument);
+        }
+        if id.as_str().contains('/') {
+            return Err(RegistrationError::OwnUpstreamDocumentId(id.clone()));
+        }
+        Ok(())
     }
 
     /// Which tokens a client may ask about follows from its identifier as a resource server.
@@ -389,7 +427,7 @@ impl AuthorizationServer {
 
 /// What the profile demands of a client (FAPI 2.0 Security Profile §5.3.2): what makes it safer is
 /// set, what contradicts it is refused.
-fn hold_to_fapi2(settings: &mut ClientSettings) -> Result<(), RegistrationError> {
+fn require_fapi2(settings: &mut ClientSettings) -> Result<(), RegistrationError> {
     let redirects = &settings.redirect_uris;
     let demands = [
         (
@@ -487,7 +525,7 @@ fn names(algs: &[Alg]) -> String {
     names.join(" or ")
 }
 
-fn check_lives(settings: &ClientSettings) -> Result<(), RegistrationError> {
+fn check_lifetimes(settings: &ClientSettings) -> Result<(), RegistrationError> {
     if settings.refresh_grace > MAX_GRACE {
         return Err(RegistrationError::Grace);
     }
@@ -521,7 +559,11 @@ fn is_unprintable(character: char) -> bool {
 
 /// The first few words that are no scopes, each with the one that was probably meant.
 fn unknown_scopes(scope: &ScopeSet) -> Option<String> {
-    let told: Vec<String> = scope.unknown().take(MAX_TOLD).map(unknown_scope).collect();
+    let told: Vec<String> = scope
+        .unknown()
+        .take(MAX_LISTED_SCOPES)
+        .map(unknown_scope)
+        .collect();
     (!told.is_empty()).then(|| told.join("; "))
 }
 

@@ -14,7 +14,7 @@ use aip_storage::session_read::SessionRead;
 use aip_storage::session_status::{SessionStatus, TokenWithSession};
 
 use crate::AuthorizationServer;
-use crate::access_token::TokenOfOurs;
+use crate::access_token::OwnToken;
 use crate::dpop::{ProofError, Target};
 use crate::known_tokens::KnownToken;
 
@@ -133,7 +133,7 @@ impl AuthorizedSessionCall {
 /// The access token of a credential, and how it was presented.
 #[derive(Clone, Copy)]
 struct Presented<'a> {
-    token: TokenOfOurs<'a>,
+    token: OwnToken<'a>,
     /// Under the scheme `DPoP`.
     bound: bool,
 }
@@ -151,7 +151,7 @@ impl AuthorizationServer {
         }
         let token = self.read_token(token).ok_or(ResourceError::InvalidToken)?;
         match token.kind {
-            TokenKind::AccessToken => Ok(Presented { token, bound }),
+            TokenKind::AccessToken | TokenKind::DeveloperToken => Ok(Presented { token, bound }),
             TokenKind::ClientToken => Err(ResourceError::NoAccount),
             _ => Err(ResourceError::InvalidToken),
         }
@@ -249,6 +249,7 @@ impl AuthorizationServer {
         if !self.may_use_tokens(client).await? {
             return Err(ResourceError::Withdrawn);
         }
+        self.note_developer_token_use(&found.grant).await;
         Ok(())
     }
 }

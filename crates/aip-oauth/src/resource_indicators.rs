@@ -6,7 +6,7 @@ use aip_jose::Audience;
 use aip_storage::client::Client;
 use aip_storage::resource_uri::{ResourceList, ResourceUri, ResourceUriError};
 
-use crate::offending::quoted;
+use crate::invalid_values::quoted;
 use crate::params::Params;
 use crate::{AuthorizationServer, Issuer};
 
@@ -75,7 +75,7 @@ impl AuthorizationServer {
     }
 
     /// The resources that a client asks for, all of which it is registered for.
-    pub(crate) fn asked_resources(
+    pub(crate) fn requested_resources(
         &self,
         params: &Params,
         client: &Client,
@@ -101,7 +101,7 @@ impl AuthorizationServer {
     }
 
     /// Whether any of these is another resource server: those can be taken from a client, and AIP cannot.
-    pub(crate) fn names_others(&self, resources: &ResourceList) -> bool {
+    pub(crate) fn names_other_servers(&self, resources: &ResourceList) -> bool {
         let mut named = resources.iter();
         named.any(|it| !self.issuer.is_resource(it.as_str()))
     }

@@ -12,7 +12,7 @@ use aip_storage::subject::Subject;
 use serde::Serialize;
 
 use crate::AuthorizationServer;
-use crate::access_token::TokenOfOurs;
+use crate::access_token::OwnToken;
 use crate::client_auth::{AuthenticatedClient, ClientAuthError};
 use crate::grants::token_type;
 use crate::params::{Params, ParamsError};
@@ -151,7 +151,7 @@ impl AuthorizationServer {
         let Some(token) = self.read_token(token_param(&params)?) else {
             return Ok(());
         };
-        let TokenOfOurs { kind, hash, .. } = token;
+        let OwnToken { kind, hash, .. } = token;
         let now = self.clock.now();
         if kind == TokenKind::AccessToken {
             self.storage
@@ -173,7 +173,7 @@ impl AuthorizationServer {
                 .await?;
             let id = found.grant.id;
             self.known_tokens.forget_grants(|grant| grant.id == id);
-            self.note(
+            self.audit(
                 AuditKind::GrantRevoked,
                 &found.grant,
                 RevokeReason::ByClient.as_str(),
@@ -199,7 +199,7 @@ impl AuthorizationServer {
         let Some(token) = self.read_token(token_param(&params)?) else {
             return Ok((client, None));
         };
-        let TokenOfOurs { kind, hash, .. } = token;
+        let OwnToken { kind, hash, .. } = token;
         let now = self.clock.now();
         let mut found = match kind {
             TokenKind::AccessToken => {

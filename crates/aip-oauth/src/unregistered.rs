@@ -1,4 +1,4 @@
-//! What the developer of an app is told about a redirect URI that is not registered: the commonest
+//! What the developer of an app is shown about a redirect URI that is not registered: the commonest
 //! mistake there is, and one that nobody finds who is not shown both addresses.
 
 use aip_storage::client::{ClientId, RedirectUri};
@@ -15,12 +15,12 @@ pub struct UnregisteredUri {
     /// What came: cut, and with everything written out that is not visible ASCII.
     pub sent: String,
     /// The registered URI that is most like it; `None` if none is registered.
-    pub nearest: Option<Nearest>,
+    pub nearest: Option<NearestUri>,
 }
 
 /// The registered URI that is most like the one that came.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Nearest {
+pub struct NearestUri {
     /// The registered URI.
     pub registered: String,
     /// In which part they differ, in words.
@@ -34,8 +34,8 @@ impl UnregisteredUri {
         let nearest = registered
             .iter()
             .map(RedirectUri::as_str)
-            .max_by_key(|uri| likeness(uri, &sent))
-            .map(|uri| Nearest {
+            .max_by_key(|uri| similarity(uri, &sent))
+            .map(|uri| NearestUri {
                 registered: shown(uri),
                 difference: difference(uri, &sent),
             });
@@ -47,10 +47,10 @@ impl UnregisteredUri {
     }
 
     /// All of it in one line, for the log.
-    pub fn in_words(&self) -> String {
+    pub fn to_text(&self) -> String {
         let Self { client, sent, .. } = self;
         match &self.nearest {
-            Some(Nearest {
+            Some(NearestUri {
                 registered,
                 difference,
             }) => format!(
@@ -80,9 +80,9 @@ fn shown(text: &str) -> String {
 }
 
 /// How many characters they have in common at both ends; the same host counts most.
-fn likeness(one: &str, other: &str) -> (bool, usize) {
-    let start = common(one.bytes(), other.bytes());
-    let end = common(one.bytes().rev(), other.bytes().rev());
+fn similarity(one: &str, other: &str) -> (bool, usize) {
+    let start = common_prefix_len(one.bytes(), other.bytes());
+    let end = common_prefix_len(one.bytes().rev(), other.bytes().rev());
     let host = |uri| {
         Url::parse(uri)
             .ok()
@@ -91,7 +91,7 @@ fn likeness(one: &str, other: &str) -> (bool, usize) {
     (host(one).is_some() && host(one) == host(other), start + end)
 }
 
-fn common(one: impl Iterator<Item = u8>, other: impl Iterator<Item = u8>) -> usize {
+fn common_prefix_len(one: impl Iterator<Item = u8>, other: impl Iterator<Item = u8>) -> usize {
     one.zip(other).take_while(|(a, b)| a == b).count()
 }
 
@@ -228,6 +228,6 @@ mod tests {
                 .starts_with("https://evil.example/\\u{202e}<script>x")
         );
         assert!(found.sent.chars().count() < 320, "{}", found.sent.len());
-        assert!(found.in_words().len() < 1200);
+        assert!(found.to_text().len() < 1200);
     }
 }

@@ -117,11 +117,11 @@ impl Http for Outbound {
             .headers_mut()
             .entry(USER_AGENT)
             .or_insert_with(|| self.user_agent.clone());
-        let watched = UpstreamSpan::begin(request.method(), &target.name);
+        let upstream_span = UpstreamSpan::begin(request.method(), &target.name);
         let send_state = SendState::new();
         let request = request.map(|body| SendTrackingBody::new(body, send_state.clone()));
         let exchange = self.exchange(request, &target.host);
-        let exchange = exchange.instrument(watched.span());
+        let exchange = exchange.instrument(upstream_span.span());
         let mut exchange = pin!(exchange);
         let outcome = loop {
             let until = send_state.waits_until(deadline);
@@ -136,7 +136,7 @@ impl Http for Outbound {
                 }
             }
         };
-        watched.end(&outcome);
+        upstream_span.end(&outcome);
         outcome
     }
 }
@@ -166,9 +166,9 @@ impl Failure {
         if causes().any(|error| error.downcast_ref::<DnsError>() == Some(&DnsError::NoRecord)) {
             return HttpError::NoHost;
         }
-        let mut told: Vec<String> = causes().map(ToString::to_string).collect();
-        told.dedup();
-        let reason = told.join(": ");
+        let mut messages: Vec<String> = causes().map(ToString::to_string).collect();
+        messages.dedup();
+        let reason = messages.join(": ");
         if send_state.has_begun() {
             HttpError::Broken(reason)
         } else {

@@ -61,6 +61,28 @@ impl HostLimits {
         caller: Option<&OnBehalfOf>,
         waits_for: &Mutex<Share>,
     ) -> Option<Slot> {
+        let wanted = self.semaphores(host, caller);
+        let mut permits = Vec::with_capacity(wanted.len());
+        for (share, semaphore) in wanted.into_iter().flatten() {
+            let free = Arc::clone(&semaphore).try_acquire_owned();
+            let permit = if let Ok(permit) = free {
+                permit
+            } else {
+                *lock(waits_for) = share;
+                // The semaphores are never closed, so there is always a permit in the end.
+                semaphore.acquire_owned().await.ok()?
+            };
+            permits.push(permit);
+        }
+        Some(Slot(permits))
+    }
+
+    /// What a request needs a place of each, in the order in which it waits for them.
+    fn semaphores(
+        &self,
+        host: &Arc<str>,
+        caller: Option<&OnBehalfOf>,
+    ) -> [Option<(Share, Arc<Semaphore>)>; 3] {
         let host = || Arc::clone(host);
         let HostCapacity {
             own,
@@ -68,44 +90,43 @@ impl HostLimits {
             client,
             account,
         } = self.capacity;
-        let wanted = match caller {
-            None => vec![(Share::Host, Key::Own(host()), own)],
+        let mut known = lock(&self.semaphores);
+        let mut of = |share, key, capacity| Some((share, semaphore(&mut known, key, capacity)));
+        match caller {
+            None => [of(Share::Host, Key::Own(host()), own), None, None],
             // The narrowest first: who waits for it holds nothing that others need.
             Some(OnBehalfOf {
                 account: whose,
                 client: app,
-            }) => vec![
-                (
+            }) => [
+                of(
                     Share::Account,
                     Key::Account(host(), Arc::clone(whose)),
                     account,
                 ),
-                (Share::Client, Key::Client(host(), Arc::clone(app)), client),
-                (Share::Host, Key::Callers(host()), callers),
+                of(Share::Client, Key::Client(host(), Arc::clone(app)), client),
+                of(Share::Host, Key::Callers(host()), callers),
             ],
-        };
-        let mut permits = Vec::with_capacity(wanted.len());
-        for (share, key, capacity) in wanted {
-            *lock(waits_for) = share;
-            // The semaphores are never closed, so there is always a permit in the end.
-            permits.push(self.semaphore(key, capacity).acquire_owned().await.ok()?);
         }
-        Some(Slot(permits))
     }
+}
 
-    fn semaphore(&self, key: Key, capacity: usize) -> Arc<Semaphore> {
-        let mut semaphores = lock(&self.semaphores);
-        if let Some(semaphore) = semaphores.get(&key) {
-            return Arc::clone(semaphore);
-        }
-        if semaphores.len() >= MAX_SEMAPHORES {
-            // A permit holds its semaphore: those with one owner left are idle.
-            semaphores.retain(|_, semaphore| Arc::strong_count(semaphore) > 1);
-        }
-        let semaphore = Arc::new(Semaphore::new(capacity));
-        semaphores.insert(key, Arc::clone(&semaphore));
-        semaphore
+/// The semaphore of `key`, new with this capacity if it is not known.
+fn semaphore(
+    known: &mut HashMap<Key, Arc<Semaphore>>,
+    key: Key,
+    capacity: usize,
+) -> Arc<Semaphore> {
+    if let Some(semaphore) = known.get(&key) {
+        return Arc::clone(semaphore);
     }
+    if known.len() >= MAX_SEMAPHORES {
+        // A permit holds its semaphore: those with one owner left are idle.
+        known.retain(|_, semaphore| Arc::strong_count(semaphore) > 1);
+    }
+    let semaphore = Arc::new(Semaphore::new(capacity));
+    known.insert(key, Arc::clone(&semaphore));
+    semaphore
 }
 
 #[cfg(test)]
@@ -189,7 +210,8 @@ mod tests {
         let limits = limits();
         let _held = slot(&limits, "busy.org:443", None).await.unwrap();
         for n in 0..3 * MAX_SEMAPHORES {
-            limits.semaphore(Key::Own(format!("{n}.org:443").into()), 1);
+            let key = Key::Own(format!("{n}.org:443").into());
+            semaphore(&mut lock(&limits.semaphores), key, 1);
         }
         assert!(limits.semaphores.lock().unwrap().len() <= MAX_SEMAPHORES);
         assert!(slot(&limits, "busy.org:443", None).await.is_err());

@@ -6,7 +6,8 @@
 //! checked. No redirects, no proxies from the environment, no decompression; headers, time,
 //! throughput and connections per host are bounded.
 //!
-//! Only what the operator's own settings name is reached without the guard, by [`OperatorHttp`].
+//! Only what the operator's own settings name is reached without the guard, by [`OperatorHttp`] and
+//! [`OperatorStreams`].
 //!
 //! Reading order: [`check_url`] (what may be asked), [`is_public`] (what may be dialled), the
 //! connector (which needs both), then the client.
@@ -19,6 +20,7 @@ mod connector;
 mod dns;
 mod host_limits;
 mod operator;
+mod operator_streams;
 mod policy;
 mod tls;
 mod upstream_span;
@@ -29,4 +31,5 @@ pub use config::{Development, OutboundConfig, OutboundConfigError};
 pub use dns::{Dns, Resolve};
 pub use host_limits::HostCapacity;
 pub use operator::OperatorHttp;
+pub use operator_streams::{OperatorStream, OperatorStreams};
 pub use policy::{CheckedUrl, GuardRefusal, Policy, check_url};

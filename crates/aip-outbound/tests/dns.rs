@@ -98,7 +98,7 @@ async fn txt_records_come_with_their_strings_joined() {
 }
 
 #[tokio::test]
-async fn a_name_that_does_not_exist_is_told_apart_from_a_failure() {
+async fn a_name_that_does_not_exist_is_distinguished_from_a_failure() {
     let dns = Dns::new(&[name_server().await]).unwrap();
     assert_eq!(dns.txt("_atproto.bob.org").await, Err(DnsError::NoRecord));
     assert_eq!(dns.addresses("bob.org").await, Err(DnsError::NoRecord));

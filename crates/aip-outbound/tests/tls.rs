@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use aip_base::{DnsError, Fetched, Http, HttpError, Limits};
-use aip_outbound::{Development, OperatorHttp, Outbound, OutboundConfig, Resolve};
+use aip_outbound::{Development, OperatorHttp, OperatorStreams, Outbound, OutboundConfig, Resolve};
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::Request;
@@ -108,5 +108,22 @@ async fn a_collector_of_the_operator_needs_a_certificate_for_its_name_too() {
     assert!(
         matches!(&error, HttpError::Connect(why) if why.contains("certificate")),
         "{error}"
+    );
+}
+
+#[tokio::test]
+async fn a_stream_of_the_operator_needs_a_certificate_for_its_name_too() {
+    let address = serve().await;
+    let streams = OperatorStreams::new(&[CA.to_vec()]).unwrap();
+    let connected = streams.connect("127.0.0.1", address.port(), true).await;
+    let error = connected.map(drop).unwrap_err();
+    assert!(error.to_string().contains("certificate"), "{error}");
+    // Without TLS nothing is checked, as was asked for.
+    let plain = streams.connect("127.0.0.1", address.port(), false).await;
+    assert!(plain.is_ok());
+    let invalid = streams.connect("a host", 1, false).await.map(drop);
+    assert_eq!(
+        invalid.unwrap_err().kind(),
+        std::io::ErrorKind::InvalidInput
     );
 }

@@ -219,7 +219,7 @@ impl PdsClient {
         read_session(proven, &answer)
     }
 
-    /// Ends a session. A token that is over already is done, too.
+    /// Ends a session. A token that has expired already is done, too.
     pub async fn delete_password_session(
         &self,
         pds: &Origin,

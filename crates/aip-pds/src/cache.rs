@@ -30,7 +30,7 @@ pub(crate) trait Transient {
 }
 
 /// Something whose size is known.
-pub(crate) trait Weighed {
+pub(crate) trait ByteSize {
     /// About how many bytes it takes.
     fn bytes(&self) -> usize;
 }
@@ -45,7 +45,7 @@ pub(crate) struct Capacity {
 }
 
 /// What the cache itself takes for an entry.
-const ENTRY: usize = 200;
+const ENTRY_OVERHEAD_BYTES: usize = 200;
 /// Few, so that the largest entry fits into the share of one.
 const SHARDS: usize = 8;
 
@@ -100,9 +100,9 @@ impl<K, V, E> Weighter<K, Entry<V, E>> for ByBytes {
 
 impl<K, V, E> AnswerCache<K, V, E>
 where
-    K: Hash + Eq + Clone + Weighed,
-    V: Clone + Weighed,
-    E: Clone + Transient + Weighed,
+    K: Hash + Eq + Clone + ByteSize,
+    V: Clone + ByteSize,
+    E: Clone + Transient + ByteSize,
 {
     pub(crate) fn new(capacity: Capacity, policy: CachePolicy, clock: Arc<dyn Clock>) -> Self {
         let bytes = u64::try_from(capacity.bytes).unwrap_or(u64::MAX);
@@ -174,7 +174,7 @@ where
         };
         let fetched = fetch.await;
         let error = fetched.as_ref().err().cloned();
-        let entry = self.judge(key, fetched, fetching.old.take());
+        let entry = self.new_entry(key, fetched, fetching.old.take());
         fetching.fill(entry.clone());
         let age = self.clock.now().since(entry.fetched_at);
         if let Some(error) = error.filter(|_| age >= max_age) {
@@ -197,7 +197,7 @@ where
 
     /// The answer that is kept, however old up to the hard age. Nothing is fetched for it; if somebody
     /// fetches it just now, that is waited for.
-    pub(crate) async fn kept(&self, key: &K) -> Option<V> {
+    pub(crate) async fn get_cached(&self, key: &K) -> Option<V> {
         let read = |_: &K, entry: &mut Entry<V, E>| EntryAction::Retain(entry.clone());
         match self.entries.entry_async(key, read).await {
             EntryResult::Retained(entry) => {
@@ -211,8 +211,29 @@ where
 
     /// Stores an answer that was fetched outside of [`Self::get`].
     pub(crate) fn put(&self, key: K, value: V) {
-        let entry = self.judge(&key, Ok(value), None);
+        let entry = self.new_entry(&key, Ok(value), None);
         self.entries.insert(key, entry);
+    }
+
+    /// Lets an answer be fetched again by the next one who asks, and returns it. If that fails, it is
+    /// used as an old one is. A failure that is remembered is forgotten.
+    pub(crate) fn expire(&self, key: &K) -> Option<V> {
+        let entry = self.entries.peek(key)?;
+        let Ok(value) = entry.outcome.clone() else {
+            self.entries.remove(key);
+            return None;
+        };
+        let now = self.clock.now();
+        // Whoever fetches it just now has the place of the entry, and asked before this was known.
+        let good_until = entry.good_until.min(now);
+        self.entries.insert(
+            key.clone(),
+            Entry {
+                good_until,
+                ..entry
+            },
+        );
+        Some(value)
     }
 
     /// Forgets an answer, and returns it if it was one.
@@ -228,7 +249,7 @@ where
     }
 
     /// The old answer, for as long as nothing is fetched after a failure that may pass.
-    fn bridge(&self, old: Option<Entry<V, E>>) -> Option<Entry<V, E>> {
+    fn stale_entry(&self, old: Option<Entry<V, E>>) -> Option<Entry<V, E>> {
         let now = self.clock.now();
         let old =
             old.filter(|old| old.outcome.is_ok() && now.since(old.fetched_at) < self.policy.hard)?;
@@ -238,13 +259,13 @@ where
         })
     }
 
-    fn judge(&self, key: &K, outcome: Result<V, E>, old: Option<Entry<V, E>>) -> Entry<V, E> {
+    fn new_entry(&self, key: &K, outcome: Result<V, E>, old: Option<Entry<V, E>>) -> Entry<V, E> {
         let now = self.clock.now();
         let keep = match &outcome {
             Ok(_) => self.policy.soft,
             Err(error) if !error.is_transient() => self.policy.negative,
             Err(_) => {
-                if let Some(old) = self.bridge(old) {
+                if let Some(old) = self.stale_entry(old) {
                     return old;
                 }
                 self.policy.pause
@@ -254,7 +275,7 @@ where
             Ok(value) => value.bytes(),
             Err(error) => error.bytes(),
         };
-        let bytes = ENTRY + size_of::<(K, Entry<V, E>)>() + key.bytes() + content;
+        let bytes = ENTRY_OVERHEAD_BYTES + size_of::<(K, Entry<V, E>)>() + key.bytes() + content;
         Entry {
             outcome,
             fetched_at: now,
@@ -278,9 +299,9 @@ type Placeholder<'a, K, V, E> = PlaceholderGuard<
 /// fetch that takes too long has failed like any other.
 struct Fetching<'a, K, V, E>
 where
-    K: Hash + Eq + Clone + Weighed,
-    V: Clone + Weighed,
-    E: Clone + Transient + Weighed,
+    K: Hash + Eq + Clone + ByteSize,
+    V: Clone + ByteSize,
+    E: Clone + Transient + ByteSize,
 {
     cache: &'a AnswerCache<K, V, E>,
     /// `None` once it is filled.
@@ -291,12 +312,12 @@ where
 
 impl<K, V, E> Drop for Fetching<'_, K, V, E>
 where
-    K: Hash + Eq + Clone + Weighed,
-    V: Clone + Weighed,
-    E: Clone + Transient + Weighed,
+    K: Hash + Eq + Clone + ByteSize,
+    V: Clone + ByteSize,
+    E: Clone + Transient + ByteSize,
 {
     fn drop(&mut self) {
-        if let Some(old) = self.cache.bridge(self.old.take()) {
+        if let Some(old) = self.cache.stale_entry(self.old.take()) {
             self.fill(old);
         }
     }
@@ -304,9 +325,9 @@ where
 
 impl<K, V, E> Fetching<'_, K, V, E>
 where
-    K: Hash + Eq + Clone + Weighed,
-    V: Clone + Weighed,
-    E: Clone + Transient + Weighed,
+    K: Hash + Eq + Clone + ByteSize,
+    V: Clone + ByteSize,
+    E: Clone + Transient + ByteSize,
 {
     fn fill(&mut self, entry: Entry<V, E>) {
         if let Some(placeholder) = self.placeholder.take() {
@@ -332,7 +353,7 @@ mod tests {
     #[derive(Clone, PartialEq, Eq, Hash)]
     struct Key(usize);
 
-    impl Weighed for Key {
+    impl ByteSize for Key {
         fn bytes(&self) -> usize {
             0
         }
@@ -342,25 +363,25 @@ mod tests {
     #[derive(Clone)]
     struct Bulk(usize);
 
-    impl Weighed for Bulk {
+    impl ByteSize for Bulk {
         fn bytes(&self) -> usize {
             self.0
         }
     }
 
-    impl Weighed for Failure {
+    impl ByteSize for Failure {
         fn bytes(&self) -> usize {
             0
         }
     }
 
-    impl Weighed for u32 {
+    impl ByteSize for u32 {
         fn bytes(&self) -> usize {
             0
         }
     }
 
-    impl Weighed for &'static str {
+    impl ByteSize for &'static str {
         fn bytes(&self) -> usize {
             self.len()
         }
@@ -457,23 +478,23 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_kept_is_told_until_its_hard_age_and_nothing_is_fetched_for_it() {
+    async fn what_is_kept_is_served_until_its_hard_age_and_nothing_is_fetched_for_it() {
         let (cache, clock) = cache();
-        assert_eq!(cache.kept(&"k").await, None);
+        assert_eq!(cache.get_cached(&"k").await, None);
         cache.put("k", 1);
         for hours in [0, 1, 22] {
             clock.advance(Duration::from_hours(hours));
-            assert_eq!(cache.kept(&"k").await, Some(1), "{hours}");
+            assert_eq!(cache.get_cached(&"k").await, Some(1), "{hours}");
         }
         assert_eq!(cache.peek(&"k"), None, "it is old all the same");
         // It does not count as a try: the next one who may fetch does.
         let (outcome, source) = cache.get(&"k", ready(Ok(2))).await;
         assert_eq!((outcome, source), (Ok(2), Source::Fetched));
         clock.advance(Duration::from_hours(24));
-        assert_eq!(cache.kept(&"k").await, None);
+        assert_eq!(cache.get_cached(&"k").await, None);
         let no = cache.get(&"no", ready(Err(Failure::Definite))).await.0;
         assert_eq!(
-            (no, cache.kept(&"no").await),
+            (no, cache.get_cached(&"no").await),
             (Err(Failure::Definite), None)
         );
         // What others fetch just now is waited for, and nobody waits for who only looked.
@@ -481,10 +502,10 @@ mod tests {
         let fetching = cache.get(&"new", async {
             waiting.await.map_err(|_| Failure::Passing)
         });
-        let looking = async { tokio::join!(cache.kept(&"new"), async { answer.send(7) }) };
+        let looking = async { tokio::join!(cache.get_cached(&"new"), async { answer.send(7) }) };
         let (fetched, (kept, _)) = tokio::join!(fetching, looking);
         assert_eq!((fetched.0, kept), (Ok(7), Some(7)));
-        assert_eq!(cache.kept(&"other").await, None);
+        assert_eq!(cache.get_cached(&"other").await, None);
         assert_eq!(cache.get(&"other", ready(Ok(3))).await.0, Ok(3));
     }
 
@@ -503,6 +524,23 @@ mod tests {
         );
         clock.advance(Duration::from_mins(1));
         assert_eq!(cache.get(&"k", ready(Ok(2))).await.0, Ok(2));
+    }
+
+    #[tokio::test]
+    async fn an_expired_answer_is_fetched_again_and_bridges_a_failure() {
+        let (cache, clock) = cache();
+        assert_eq!(cache.expire(&"k"), None);
+        cache.put("k", 1);
+        assert_eq!(cache.expire(&"k"), Some(1));
+        assert_eq!(cache.peek(&"k"), None);
+        assert_eq!(cache.get(&"k", ready(Err(Failure::Passing))).await.0, Ok(1));
+        clock.advance(Duration::from_secs(5));
+        let fetched = cache.get(&"k", ready(Ok(2))).await;
+        assert_eq!(fetched, (Ok(2), Source::Fetched));
+        // Of a failure nothing is used.
+        let no = cache.get(&"no", ready(Err(Failure::Definite))).await.0;
+        assert_eq!((no, cache.expire(&"no")), (Err(Failure::Definite), None));
+        assert_eq!(cache.get(&"no", ready(Ok(3))).await.0, Ok(3));
     }
 
     #[tokio::test]

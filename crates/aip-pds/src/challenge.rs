@@ -8,7 +8,7 @@ use http::header::WWW_AUTHENTICATE;
 use http::{HeaderMap, StatusCode};
 
 /// The most challenges and the most parameters of one that are read.
-const MOST: usize = 32;
+const MAX_CHALLENGES: usize = 32;
 
 /// One challenge.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,7 +80,7 @@ impl Parser<'_> {
     /// be missing.
     fn read(mut self, found: &mut Vec<Challenge>) {
         let mut open = false;
-        while !self.0.is_empty() && found.len() <= MOST {
+        while !self.0.is_empty() && found.len() <= MAX_CHALLENGES {
             let name = self.take_while(is_tchar);
             if name.is_empty() {
                 self.0 = &self.0[1..];
@@ -92,7 +92,7 @@ impl Parser<'_> {
                 self.take_while(is_space);
                 let value = self.value();
                 if let (true, Some(challenge)) = (open, found.last_mut())
-                    && challenge.params.len() < MOST
+                    && challenge.params.len() < MAX_CHALLENGES
                 {
                     challenge.params.push((name, value));
                 }
@@ -237,9 +237,9 @@ mod tests {
     #[test]
     fn no_bytes_are_too_strange_and_none_too_many() {
         let many = "DPoP error=a,".repeat(10_000);
-        assert!(parsed(&many).len() <= MOST + 1);
+        assert!(parsed(&many).len() <= MAX_CHALLENGES + 1);
         let params = format!("DPoP {}", "a=b,".repeat(10_000));
-        assert!(parsed(&params)[0].1.len() <= MOST);
+        assert!(parsed(&params)[0].1.len() <= MAX_CHALLENGES);
         for bytes in [
             &b"\"\\"[..],
             b"\xff\xfe DPoP \"",
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn nonces_and_rejections_are_told_by_their_parameter_alone() {
+    fn nonces_and_rejections_are_recognized_by_their_parameter_alone() {
         let of = |challenge: &'static str| {
             let mut headers = HeaderMap::new();
             headers.insert("dpop-nonce", HeaderValue::from_static("n-1"));

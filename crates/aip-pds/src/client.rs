@@ -10,8 +10,9 @@ use aip_storage::nonces::ServerRole;
 use crate::cache::{AnswerCache, CachePolicy, Capacity, Source};
 use crate::metadata::{AuthServer, MetadataError, TrustedServer, fetch_auth_server, fetch_issuer};
 use crate::nonce::NonceStore;
-use crate::nonce_tries::{NonceTries, OneAtATime};
+use crate::nonce_tries::{NewestNonceServers, NonceTries};
 use crate::origins::Origins;
+use crate::request_timer::RequestMetrics;
 use crate::resolve::Resolver;
 use crate::trace::{Step, Trace};
 
@@ -37,7 +38,8 @@ pub struct PdsClient {
     pub(crate) rng: Arc<dyn Rng>,
     pub(crate) nonces: Arc<dyn NonceStore>,
     pub(crate) origins: Origins,
-    pub(crate) one_at_a_time: OneAtATime,
+    pub(crate) one_at_a_time: NewestNonceServers,
+    pub(crate) request_metrics: RequestMetrics,
     resolver: Arc<Resolver>,
     servers: AnswerCache<Issuer, Arc<AuthServer>, MetadataError>,
 }
@@ -53,7 +55,7 @@ impl PdsClient {
     ) -> Self {
         let servers = AnswerCache::new(SERVERS, SERVER_AGES, Arc::clone(&clock));
         let origins = Origins::new(Arc::clone(&clock), Arc::clone(&rng));
-        let one_at_a_time = OneAtATime::new(Arc::clone(&clock));
+        let one_at_a_time = NewestNonceServers::new(Arc::clone(&clock));
         Self {
             http,
             clock,
@@ -61,6 +63,7 @@ impl PdsClient {
             nonces,
             origins,
             one_at_a_time,
+            request_metrics: RequestMetrics::default(),
             resolver,
             servers,
         }

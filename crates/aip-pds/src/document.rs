@@ -8,13 +8,13 @@ use http::Request;
 use http::header::{ACCEPT, CONTENT_TYPE};
 
 /// For documents and OAuth answers: real ones have a few kilobytes.
-pub(crate) const DOCUMENT: Limits = Limits {
+pub(crate) const DOCUMENT_LIMITS: Limits = Limits {
     max_bytes: 64 * 1024,
     deadline: Duration::from_secs(10),
 };
 
 /// For answers of one line: a DID.
-pub(crate) const LINE: Limits = Limits {
+pub(crate) const ONE_LINE_LIMITS: Limits = Limits {
     max_bytes: 4096,
     deadline: Duration::from_secs(3),
 };

@@ -38,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn handles_dids_and_servers_are_told_apart() {
+    fn handles_dids_and_servers_are_distinguished() {
         for (input, expected) in [
             (
                 " @Alice.Example.com ",

@@ -27,6 +27,7 @@ mod oauth;
 mod origins;
 mod profile;
 mod proof;
+mod repo_status;
 mod request;
 mod request_timer;
 mod resolve;
@@ -53,6 +54,7 @@ pub use oauth::{
 pub use origins::{Origins, Paused};
 pub use profile::{ProfileError, ProfileRecord};
 pub use proof::{ProofError, ProvenIdentity, ProvenPds};
+pub use repo_status::{RepoStatus, RepoStatusError};
 pub use request::SendError;
 pub use resolve::{
     Freshness, HandleMethod, KnownHandle, KnownIdentity, LexiconError, ResolveError, Resolver,

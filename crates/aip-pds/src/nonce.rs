@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use aip_atproto::Origin;
 use aip_base::{Clock, RowId, Timestamp};
-use aip_storage::nonces::{GivenNonce, ServerRole};
+use aip_storage::nonces::{ReceivedNonce, ServerRole};
 use async_trait::async_trait;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
@@ -37,26 +37,26 @@ pub trait NonceStore: Send + Sync + 'static {
 /// gave to anybody here has the better chance: servers rotate nonces every few minutes, sessions
 /// are refreshed less often.
 pub struct MemoryNonces {
-    own: Cache<(RowId, ServerRole, Origin), Given, ByBytes>,
-    newest: Cache<(ServerRole, Origin), Given>,
+    own: Cache<(RowId, ServerRole, Origin), StoredNonce, ByBytes>,
+    newest: Cache<(ServerRole, Origin), StoredNonce>,
     clock: Arc<dyn Clock>,
 }
 
 #[derive(Clone)]
-struct Given {
+struct StoredNonce {
     nonce: String,
     at: Timestamp,
 }
 
 /// What is kept for a session, in bytes: its id, the name of the server, a nonce of usual length, and what
 /// the cache takes for itself.
-const ENTRY: u64 = 384;
+const ENTRY_BYTES: u64 = 384;
 
 #[derive(Clone)]
 struct ByBytes;
 
-impl Weighter<(RowId, ServerRole, Origin), Given> for ByBytes {
-    fn weight(&self, (_, _, origin): &(RowId, ServerRole, Origin), given: &Given) -> u64 {
+impl Weighter<(RowId, ServerRole, Origin), StoredNonce> for ByBytes {
+    fn weight(&self, (_, _, origin): &(RowId, ServerRole, Origin), given: &StoredNonce) -> u64 {
         let text = origin.as_str().len() + given.nonce.len();
         200 + size_of::<RowId>() as u64 + text as u64
     }
@@ -66,13 +66,17 @@ impl Weighter<(RowId, ServerRole, Origin), Given> for ByBytes {
 const MAX_NONCE: usize = 512;
 
 /// How long a session's own nonce is preferred.
-const YOUNG: Duration = Duration::from_mins(1);
+const OWN_NONCE_PREFERRED_FOR: Duration = Duration::from_mins(1);
 
 impl MemoryNonces {
     /// An empty store for up to `sessions` sessions.
     pub fn new(sessions: usize, clock: Arc<dyn Clock>) -> Self {
         Self {
-            own: Cache::with_weighter(sessions, (sessions as u64).saturating_mul(ENTRY), ByBytes),
+            own: Cache::with_weighter(
+                sessions,
+                (sessions as u64).saturating_mul(ENTRY_BYTES),
+                ByBytes,
+            ),
             newest: Cache::new(4096),
             clock,
         }
@@ -86,13 +90,13 @@ impl MemoryNonces {
 
     /// Takes over a nonce that a server gave to another process. A session's own young nonce still
     /// comes first.
-    pub fn learn(&self, role: ServerRole, origin: &Origin, given: GivenNonce) {
-        let GivenNonce { nonce, at } = given;
+    pub fn learn(&self, role: ServerRole, origin: &Origin, given: ReceivedNonce) {
+        let ReceivedNonce { nonce, at } = given;
         let newer = self
             .newest_at(role, origin)
             .is_none_or(|newest| newest < at);
         if newer && nonce.len() <= MAX_NONCE {
-            let given = Given { nonce, at };
+            let given = StoredNonce { nonce, at };
             self.newest.insert((role, origin.clone()), given);
         }
     }
@@ -108,7 +112,10 @@ impl NonceStore for MemoryNonces {
         } = key;
         let own = self.own.get(&(session, role, origin.clone()));
         let now = self.clock.now();
-        if let Some(own) = own.as_ref().filter(|own| now.since(own.at) < YOUNG) {
+        if let Some(own) = own
+            .as_ref()
+            .filter(|own| now.since(own.at) < OWN_NONCE_PREFERRED_FOR)
+        {
             return Some(own.nonce.clone());
         }
         let newest = self.newest.get(&(role, origin.clone()));
@@ -124,7 +131,7 @@ impl NonceStore for MemoryNonces {
             role,
             origin,
         } = key;
-        let given = Given {
+        let given = StoredNonce {
             nonce: nonce.to_owned(),
             at: self.clock.now(),
         };
@@ -175,7 +182,7 @@ mod tests {
         nonces.put(of("b"), "newer").await;
         assert_eq!(nonces.get(of("a")).await.as_deref(), Some("mine"));
         assert_eq!(nonces.get(of("c")).await.as_deref(), Some("newer"));
-        clock.advance(YOUNG);
+        clock.advance(OWN_NONCE_PREFERRED_FOR);
         assert_eq!(nonces.get(of("a")).await.as_deref(), Some("newer"));
     }
 

@@ -29,20 +29,20 @@ const TURN_TIMEOUT: Duration = Duration::from_secs(10);
 const TURN_MAX_HOLD: Duration = Duration::from_secs(3);
 
 /// The servers that take only their newest nonce, each with the requests that wait for a turn.
-pub(crate) struct OneAtATime {
+pub(crate) struct NewestNonceServers {
     clock: Arc<dyn Clock>,
-    servers: Mutex<HashMap<(ServerRole, Origin), Line>>,
+    servers: Mutex<HashMap<(ServerRole, Origin), ServerQueue>>,
 }
 
 /// One such server. Whoever has the turn knows its newest nonce.
-struct Line {
-    seen: Timestamp,
+struct ServerQueue {
+    last_refused_at: Timestamp,
     queue: Arc<Queue<Option<String>>>,
 }
 
 /// The tries of one request.
 pub struct NonceTries<'a> {
-    servers: &'a OneAtATime,
+    servers: &'a NewestNonceServers,
     role: ServerRole,
     origin: &'a Origin,
     nonce: Option<String>,
@@ -50,51 +50,51 @@ pub struct NonceTries<'a> {
     turn: Option<OwnedMutexGuard<Option<String>>>,
 }
 
-impl OneAtATime {
+impl NewestNonceServers {
     pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
         let servers = Mutex::default();
         Self { clock, servers }
     }
 
-    /// The queue of a server that takes only its newest nonce. `seen`: it has just done so.
+    /// The queue of a server that takes only its newest nonce. `refused`: it has just refused an older one.
     fn queue(
         &self,
         role: ServerRole,
         origin: &Origin,
-        seen: bool,
+        refused: bool,
     ) -> Option<Arc<Queue<Option<String>>>> {
         let now = self.clock.now();
-        let fresh = |line: &Line| now.since(line.seen) < SERVER_MEMORY;
+        let fresh = |entry: &ServerQueue| now.since(entry.last_refused_at) < SERVER_MEMORY;
         let mut servers = lock(&self.servers);
-        if servers.is_empty() && !seen {
+        if servers.is_empty() && !refused {
             return None;
         }
         let key = (role, origin.clone());
-        if !seen {
+        if !refused {
             return servers
                 .get(&key)
-                .filter(|line| fresh(line))
-                .map(|line| Arc::clone(&line.queue));
+                .filter(|entry| fresh(entry))
+                .map(|entry| Arc::clone(&entry.queue));
         }
         if servers.len() >= MAX_SERVERS {
-            servers.retain(|_, line| fresh(line));
+            servers.retain(|_, entry| fresh(entry));
         }
         if servers.len() >= MAX_SERVERS && !servers.contains_key(&key) {
             return None;
         }
-        let line = servers.entry(key).or_insert_with(|| Line {
-            seen: now,
+        let entry = servers.entry(key).or_insert_with(|| ServerQueue {
+            last_refused_at: now,
             queue: Arc::default(),
         });
-        line.seen = now;
-        Some(Arc::clone(&line.queue))
+        entry.last_refused_at = now;
+        Some(Arc::clone(&entry.queue))
     }
 }
 
 impl<'a> NonceTries<'a> {
     /// The tries of a request to `origin`, once it is its turn.
     pub(crate) async fn begin(
-        servers: &'a OneAtATime,
+        servers: &'a NewestNonceServers,
         role: ServerRole,
         origin: &'a Origin,
     ) -> Self {
@@ -163,8 +163,8 @@ impl<'a> NonceTries<'a> {
         }
     }
 
-    async fn take_turn(&mut self, seen: bool) {
-        if let Some(queue) = self.servers.queue(self.role, self.origin, seen)
+    async fn take_turn(&mut self, refused: bool) {
+        if let Some(queue) = self.servers.queue(self.role, self.origin, refused)
             && let Ok(turn) = tokio::time::timeout(TURN_TIMEOUT, queue.lock_owned()).await
         {
             // Who had the turn before knows a newer nonce than this request does.

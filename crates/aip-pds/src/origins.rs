@@ -61,7 +61,7 @@ struct State {
     /// Refreshes wait until then.
     paused_until: Option<Timestamp>,
     /// What nobody waits for waits until then: the rest of the server's budget is for apps.
-    spared_until: Option<Timestamp>,
+    background_paused_until: Option<Timestamp>,
 }
 
 impl Origins {
@@ -79,7 +79,7 @@ impl Origins {
         let now = self.clock.now();
         let probe = match lock(&self.states).get_mut(origin) {
             Some(state) => {
-                if let Some(wait) = state.closed_for(now) {
+                if let Some(wait) = state.breaker_wait(now) {
                     return Err(Paused(wait));
                 }
                 state.probing = state.open_until.is_some();
@@ -99,7 +99,9 @@ impl Origins {
         let now = self.clock.now();
         let states = lock(&self.states);
         let state = states.get(origin)?;
-        state.closed_for(now).max(left(state.paused_until, now))
+        state
+            .breaker_wait(now)
+            .max(time_left(state.paused_until, now))
     }
 
     /// The servers at which nothing is to be done unasked.
@@ -107,8 +109,9 @@ impl Origins {
         let now = self.clock.now();
         let states = lock(&self.states);
         let spared = states.iter().filter(|(_, state)| {
-            let pause = left(state.paused_until, now).max(left(state.spared_until, now));
-            state.closed_for(now).max(pause).is_some()
+            let pause = time_left(state.paused_until, now)
+                .max(time_left(state.background_paused_until, now));
+            state.breaker_wait(now).max(pause).is_some()
         });
         spared.map(|(origin, _)| origin.clone()).collect()
     }
@@ -140,7 +143,7 @@ impl Origins {
             if let Some(pause) = pause.filter(|_| own) {
                 state.paused_until = state.paused_until.max(until(pause));
             }
-            state.spared_until = state.spared_until.max(until(spare));
+            state.background_paused_until = state.background_paused_until.max(until(spare));
         });
     }
 
@@ -148,7 +151,7 @@ impl Origins {
         let mut states = lock(&self.states);
         if states.len() >= MAX_ORIGINS && !states.contains_key(origin) {
             let now = self.clock.now();
-            states.retain(|_, state| !state.is_well(now));
+            states.retain(|_, state| !state.is_healthy(now));
         }
         // With so many servers in trouble at once the network is at fault, not one of them.
         if states.len() < MAX_ORIGINS || states.contains_key(origin) {
@@ -165,7 +168,7 @@ impl Origins {
                 state.open_until = Some(now + time);
                 state.openings = state.openings.saturating_add(1);
                 state.probing = false;
-                metrics::counter!("aip_upstream_breaker_openings_total", "origin" => class(origin))
+                metrics::counter!("aip_upstream_breaker_openings_total", "origin" => server_class(origin))
                     .increment(1);
                 tracing::warn!(%origin, seconds = time.as_secs(), "server not responding, circuit breaker open");
             }
@@ -184,17 +187,17 @@ impl Origins {
 
 impl State {
     /// How long the breaker keeps requests back, if it does.
-    fn closed_for(&self, now: Timestamp) -> Option<Duration> {
-        match left(self.open_until, now) {
+    fn breaker_wait(&self, now: Timestamp) -> Option<Duration> {
+        match time_left(self.open_until, now) {
             None if self.probing => Some(PROBE_WAIT),
             wait => wait,
         }
     }
 
-    fn is_well(&self, now: Timestamp) -> bool {
+    fn is_healthy(&self, now: Timestamp) -> bool {
         self.failures == 0
             && self.open_until.is_none()
-            && left(self.paused_until.max(self.spared_until), now).is_none()
+            && time_left(self.paused_until.max(self.background_paused_until), now).is_none()
     }
 }
 
@@ -233,7 +236,7 @@ struct RateLimit {
 
 impl RateLimit {
     fn read(headers: &HeaderMap, now: Timestamp) -> Self {
-        let reset = number(headers, "ratelimit-reset").map(|reset| {
+        let reset = header_number(headers, "ratelimit-reset").map(|reset| {
             // PDSs name an instant; the draft standard, a number of seconds.
             let now = u64::try_from(now.as_secs()).unwrap_or_default();
             Duration::from_secs(if reset > now / 2 {
@@ -243,8 +246,8 @@ impl RateLimit {
             })
         });
         Self {
-            limit: number(headers, "ratelimit-limit"),
-            remaining: number(headers, "ratelimit-remaining"),
+            limit: header_number(headers, "ratelimit-limit"),
+            remaining: header_number(headers, "ratelimit-remaining"),
             reset,
         }
     }
@@ -256,18 +259,18 @@ impl RateLimit {
     }
 }
 
-fn number(headers: &HeaderMap, name: &str) -> Option<u64> {
+fn header_number(headers: &HeaderMap, name: &str) -> Option<u64> {
     headers.get(name)?.to_str().ok()?.trim().parse().ok()
 }
 
-fn left(until: Option<Timestamp>, now: Timestamp) -> Option<Duration> {
+fn time_left(until: Option<Timestamp>, now: Timestamp) -> Option<Duration> {
     until
         .map(|until| until.since(now))
         .filter(|left| !left.is_zero())
 }
 
 /// The class of a server in metrics: labels must stay few.
-pub(crate) fn class(origin: &Origin) -> &'static str {
+pub(crate) fn server_class(origin: &Origin) -> &'static str {
     let host = origin.as_str().split("://").nth(1).unwrap_or_default();
     if host == "bsky.social" || host.ends_with(".bsky.network") {
         "bsky.network"

@@ -33,7 +33,7 @@ pub struct ProvenPds {
 pub enum ProofError {
     /// Some server could not be asked, or its answer not be understood: nothing is known.
     #[error("the account's server cannot be determined now: {0}")]
-    CannotTell(String),
+    Indeterminate(String),
     /// The account is at another authorization server by now (or always was).
     #[error("the account `{did}` belongs to `{actual}`, not to `{claimed}`")]
     Moved {
@@ -95,7 +95,7 @@ impl From<ResolveError> for ProofError {
     fn from(error: ResolveError) -> Self {
         let words = error.to_string();
         if error.is_transient() {
-            Self::CannotTell(words)
+            Self::Indeterminate(words)
         } else {
             Self::Refused(words)
         }
@@ -106,7 +106,7 @@ impl From<MetadataError> for ProofError {
     fn from(error: MetadataError) -> Self {
         let words = error.to_string();
         if error.is_transient() {
-            Self::CannotTell(words)
+            Self::Indeterminate(words)
         } else {
             Self::Refused(words)
         }

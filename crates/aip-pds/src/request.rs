@@ -10,7 +10,7 @@ use http::{HeaderMap, Request, Response, StatusCode};
 
 use crate::client::PdsClient;
 use crate::content_coding::decode;
-use crate::document::DOCUMENT;
+use crate::document::DOCUMENT_LIMITS;
 use crate::origins::{Admission, Origins, Paused};
 use crate::request_timer::RequestTimer;
 
@@ -89,7 +89,7 @@ impl PdsClient {
             origins: &self.origins,
             origin,
             admission: Some(self.origins.admit(origin)?),
-            timer: RequestTimer::begin(&*self.clock, origin),
+            timer: RequestTimer::begin(&self.request_metrics, &*self.clock, origin),
         })
     }
 
@@ -130,7 +130,7 @@ impl PdsClient {
         let mut pending = self.begin(origin).map_err(RequestError::Paused)?;
         let limits = Limits {
             deadline,
-            ..DOCUMENT
+            ..DOCUMENT_LIMITS
         };
         let mut answer = self.http.fetch_partial(request, limits);
         let in_time = tokio::time::timeout(IDEMPOTENT_TIMEOUT, &mut answer).await;

@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use crate::challenge::{is_nonce_challenge, nonce_of};
 use crate::client::PdsClient;
-use crate::document::DOCUMENT;
+use crate::document::DOCUMENT_LIMITS;
 use crate::members::members;
 use crate::nonce::NonceKey;
 use crate::oauth::SessionKeys;
@@ -36,7 +36,7 @@ pub enum CallAuth {
 /// A call to be signed.
 #[derive(Debug, Clone, Copy)]
 pub struct PdsCall<'a> {
-    /// Its method.
+    /// For the `htm` of the DPoP proof.
     pub method: &'a http::Method,
     /// The server.
     pub pds: &'a Origin,
@@ -102,7 +102,7 @@ impl PdsClient {
         let token = access_token.expose_secret();
         let CallAuth::Dpop(keys) = auth else {
             return Ok(CallHeaders {
-                authorization: secret(&format!("Bearer {token}"))?,
+                authorization: secret(format!("Bearer {token}"))?,
                 dpop: None,
             });
         };
@@ -118,8 +118,8 @@ impl PdsClient {
         };
         let proof = proof.make(&keys.dpop, &*self.rng, self.clock.now())?;
         Ok(CallHeaders {
-            authorization: secret(&format!("DPoP {token}"))?,
-            dpop: Some(secret(&proof)?),
+            authorization: secret(format!("DPoP {token}"))?,
+            dpop: Some(secret(proof)?),
         })
     }
 
@@ -140,7 +140,7 @@ impl PdsClient {
     ) -> Result<Option<AccountEmail>, EmailError> {
         const LIMITS: Limits = Limits {
             deadline: Duration::from_secs(5),
-            ..DOCUMENT
+            ..DOCUMENT_LIMITS
         };
         let url = pds.join("/xrpc/com.atproto.server.getSession");
         let auth = CallAuth::Dpop(keys.clone());
@@ -209,8 +209,8 @@ fn is_addr_spec(text: &str) -> bool {
 }
 
 /// A header value that is not shown by `Debug`.
-fn secret(text: &str) -> Result<HeaderValue, SignError> {
-    let mut value = HeaderValue::from_str(text).map_err(|_| SignError::Library)?;
+fn secret(text: String) -> Result<HeaderValue, SignError> {
+    let mut value = HeaderValue::try_from(text).map_err(|_| SignError::Library)?;
     value.set_sensitive(true);
     Ok(value)
 }

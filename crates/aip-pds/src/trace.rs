@@ -28,9 +28,9 @@ pub struct Step {
 }
 
 /// A step that has begun.
-pub(crate) struct Begun<'a> {
+pub(crate) struct RunningStep<'a> {
     clock: &'a dyn Clock,
-    at: Timestamp,
+    started_at: Timestamp,
     what: &'static str,
     subject: String,
 }
@@ -41,10 +41,10 @@ impl Step {
         clock: &'a dyn Clock,
         what: &'static str,
         subject: impl Into<String>,
-    ) -> Begun<'a> {
-        Begun {
+    ) -> RunningStep<'a> {
+        RunningStep {
             clock,
-            at: clock.now(),
+            started_at: clock.now(),
             what,
             subject: subject.into(),
         }
@@ -64,7 +64,7 @@ impl fmt::Display for Step {
     }
 }
 
-impl Begun<'_> {
+impl RunningStep<'_> {
     /// Ends the step with a usable answer.
     pub(crate) fn found(self, outcome: impl Into<String>) -> Step {
         self.end(true, outcome.into())
@@ -76,7 +76,7 @@ impl Begun<'_> {
     }
 
     fn end(self, ok: bool, outcome: String) -> Step {
-        let took = self.clock.now().since(self.at);
+        let took = self.clock.now().since(self.started_at);
         Step {
             what: self.what,
             subject: self.subject,

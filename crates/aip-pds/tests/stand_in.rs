@@ -28,16 +28,16 @@ impl Resolve for NoAddresses {
     }
 }
 
-/// AIP's side of the story.
-struct Story {
+/// A client of the stand-in PDS, with the keys and the scope of one sign-in.
+struct SignInFixture {
     sandbox: Sandbox,
     client: PdsClient,
     keys: SessionKeys,
     scope: ScopeSet,
 }
 
-impl Story {
-    async fn begin() -> Self {
+impl SignInFixture {
+    async fn start() -> Self {
         let sandbox = Sandbox::start(SandboxOptions::default()).await.unwrap();
         let development = Development {
             allow_loopback: true,
@@ -135,60 +135,60 @@ impl Story {
 
 #[tokio::test]
 async fn alice_signs_in_by_her_handle_and_stays_signed_in() {
-    let story = Story::begin().await;
-    let signed_in = story.sign_in().await;
-    assert_eq!(signed_in.identity.did(), &story.alice());
-    assert_eq!(signed_in.tokens.scope, story.scope);
+    let fixture = SignInFixture::start().await;
+    let signed_in = fixture.sign_in().await;
+    assert_eq!(signed_in.identity.did(), &fixture.alice());
+    assert_eq!(signed_in.tokens.scope, fixture.scope);
 
-    let session = story.credentials(&signed_in);
-    let proven = story
+    let session = fixture.credentials(&signed_in);
+    let proven = fixture
         .client
-        .prove(&story.alice(), &story.issuer(), None)
+        .prove(&fixture.alice(), &fixture.issuer(), None)
         .await
         .unwrap();
-    let new = story.client.refresh(&session, &proven).await.unwrap();
+    let new = fixture.client.refresh(&session, &proven).await.unwrap();
     assert_ne!(
         new.access.expose_secret(),
         signed_in.tokens.access.expose_secret()
     );
 
-    let email = story
+    let email = fixture
         .client
-        .session_email(&story.keys, &new.access, proven.pds())
+        .session_email(&fixture.keys, &new.access, proven.pds())
         .await
         .unwrap();
     assert!(email.is_some_and(|email| email.address.contains('@')));
 
     // The stand-in answers a replay as the reference PDS does: the session is over.
-    let error = story.client.refresh(&session, &proven).await.unwrap_err();
+    let error = fixture.client.refresh(&session, &proven).await.unwrap_err();
     assert!(
         matches!(error, RefreshError::InvalidGrant { .. }),
         "{error}"
     );
-    assert_eq!(story.sandbox.pds.live_sessions(&story.alice()), 0);
-    story.sandbox.finish().unwrap();
+    assert_eq!(fixture.sandbox.pds.live_sessions(&fixture.alice()), 0);
+    fixture.sandbox.finish().unwrap();
 }
 
 #[tokio::test]
 async fn a_denial_comes_back_as_an_error_with_its_issuer() {
-    let story = Story::begin().await;
-    let input = SubjectInput::parse(story.sandbox.pds.origin()).unwrap();
-    let found = story
+    let fixture = SignInFixture::start().await;
+    let input = SubjectInput::parse(fixture.sandbox.pds.origin()).unwrap();
+    let found = fixture
         .client
         .discover(&input, &mut Trace::default())
         .await
         .unwrap();
     let request = PushedRequest {
         server: &found.server,
-        keys: &story.keys,
+        keys: &fixture.keys,
         redirect_uri: CALLBACK,
-        scope: &story.scope,
+        scope: &fixture.scope,
         state: "state-1",
         login_hint: None,
         prompt: None,
     };
-    let started = story.client.start_sign_in(request).await.unwrap();
-    let alice = &story.sandbox.accounts.alice;
+    let started = fixture.client.start_sign_in(request).await.unwrap();
+    let alice = &fixture.sandbox.accounts.alice;
     let back = deny(started.authorization_url.as_str(), alice)
         .await
         .unwrap();
@@ -202,19 +202,19 @@ async fn a_denial_comes_back_as_an_error_with_its_issuer() {
 }
 
 #[tokio::test]
-async fn outages_are_told_apart_by_whether_the_token_may_be_used_up() {
-    let story = Story::begin().await;
-    let signed_in = story.sign_in().await;
-    let session = story.credentials(&signed_in);
-    let proven = story
+async fn outages_are_distinguished_by_whether_the_token_may_be_used_up() {
+    let fixture = SignInFixture::start().await;
+    let signed_in = fixture.sign_in().await;
+    let session = fixture.credentials(&signed_in);
+    let proven = fixture
         .client
-        .prove(&story.alice(), &story.issuer(), None)
+        .prove(&fixture.alice(), &fixture.issuer(), None)
         .await
         .unwrap();
-    let pds = &story.sandbox.pds;
+    let pds = &fixture.sandbox.pds;
 
     pds.next(Endpoint::Token).is_unavailable();
-    let error = story.client.refresh(&session, &proven).await.unwrap_err();
+    let error = fixture.client.refresh(&session, &proven).await.unwrap_err();
     assert!(
         matches!(
             error,
@@ -227,7 +227,7 @@ async fn outages_are_told_apart_by_whether_the_token_may_be_used_up() {
     );
 
     pds.next(Endpoint::Token).rate_limits(7);
-    let error = story.client.refresh(&session, &proven).await.unwrap_err();
+    let error = fixture.client.refresh(&session, &proven).await.unwrap_err();
     let retry_after = match error {
         RefreshError::Transient { retry_after, .. } => retry_after,
         other => panic!("{other}"),
@@ -235,46 +235,46 @@ async fn outages_are_told_apart_by_whether_the_token_may_be_used_up() {
     assert_eq!(retry_after, Some(std::time::Duration::from_secs(7)));
 
     pds.go_down().await;
-    let error = story.client.refresh(&session, &proven).await.unwrap_err();
+    let error = fixture.client.refresh(&session, &proven).await.unwrap_err();
     assert!(matches!(error, RefreshError::NotSent(_)), "{error}");
-    let error = story
+    let error = fixture
         .client
-        .prove(&story.alice(), &story.issuer(), None)
+        .prove(&fixture.alice(), &fixture.issuer(), None)
         .await
         .unwrap_err();
-    assert!(matches!(error, ProofError::CannotTell(_)), "{error}");
+    assert!(matches!(error, ProofError::Indeterminate(_)), "{error}");
     pds.come_up().await.unwrap();
 
     pds.next(Endpoint::Token).drops_response();
-    let error = story.client.refresh(&session, &proven).await.unwrap_err();
+    let error = fixture.client.refresh(&session, &proven).await.unwrap_err();
     assert!(matches!(error, RefreshError::MayHaveArrived(_)), "{error}");
     pds.finish().unwrap();
 }
 
 #[tokio::test]
-async fn an_account_that_moved_is_told_by_the_proof() {
-    let story = Story::begin().await;
-    story.sign_in().await;
-    let new = story
+async fn an_account_that_moved_is_detected_by_the_proof() {
+    let fixture = SignInFixture::start().await;
+    fixture.sign_in().await;
+    let new = fixture
         .sandbox
         .another_pds(PdsOptions::default())
         .await
         .unwrap();
-    story
+    fixture
         .sandbox
         .plc
-        .move_to(&story.sandbox.accounts.alice.did, new.origin());
-    let error = story
+        .move_to(&fixture.sandbox.accounts.alice.did, new.origin());
+    let error = fixture
         .client
-        .prove(&story.alice(), &story.issuer(), None)
+        .prove(&fixture.alice(), &fixture.issuer(), None)
         .await
         .unwrap_err();
     let actual = Issuer::parse(new.issuer()).unwrap();
     assert_eq!(
         error,
         ProofError::Moved {
-            did: story.alice(),
-            claimed: story.issuer(),
+            did: fixture.alice(),
+            claimed: fixture.issuer(),
             actual
         }
     );

@@ -32,6 +32,7 @@
 pub mod demo;
 
 mod dns;
+mod jetstream;
 mod name_server;
 mod pds;
 mod plain_http;
@@ -42,6 +43,7 @@ mod stage;
 mod visitor;
 
 pub use dns::Dns;
+pub use jetstream::Jetstream;
 pub use name_server::NameServer;
 pub use pds::{
     AccountState, ClientRefused, Document, EndedSession, Lie, Lifetimes, Mint, MintedSession, Pds,

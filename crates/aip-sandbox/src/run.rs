@@ -102,7 +102,7 @@ async fn start_demo(
     });
     let serving = tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, app).await {
-            tracing::error!(%error, "the demo app ended");
+            tracing::error!(%error, "demo app failed");
         }
     });
     Ok(Demo { address, serving })

@@ -71,7 +71,7 @@ impl AppPasswords {
     }
 
     /// Tries `password` at the PDS of `did` and keeps it for `client`, in place of the one before.
-    /// Returns the session. A refusal is written down by [`Self::note_refusal`].
+    /// Returns the session. A refusal is written down by [`Self::audit_refusal`].
     pub async fn set(
         &self,
         client: &ClientId,
@@ -80,22 +80,22 @@ impl AppPasswords {
     ) -> Result<RowId, AppPasswordError> {
         let session = self.begin(client, did, password).await?;
         let (kind, pds) = (AuditKind::AppPasswordGiven, session.pds.as_str());
-        self.note(kind, client, did, pds).await?;
+        self.audit(kind, client, did, pds).await?;
         Ok(session.id)
     }
 
     /// Writes down that a password was refused. The caller sees to it that these are not too many.
-    pub async fn note_refusal(
+    pub async fn audit_refusal(
         &self,
         client: &ClientId,
         did: &Did,
         error: &AppPasswordError,
     ) -> Result<(), StorageError> {
         let kind = AuditKind::AppPasswordRefused;
-        self.note(kind, client, did, &error.to_string()).await
+        self.audit(kind, client, did, &error.to_string()).await
     }
 
-    async fn note(
+    async fn audit(
         &self,
         kind: AuditKind,
         client: &ClientId,
@@ -176,7 +176,7 @@ impl AppPasswords {
             .await?;
         if ended {
             let (kind, pds) = (AuditKind::AppPasswordRemoved, session.pds.as_str());
-            self.note(kind, client, did, pds).await?;
+            self.audit(kind, client, did, pds).await?;
         }
         Ok(ended)
     }

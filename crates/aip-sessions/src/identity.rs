@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use aip_atproto::ScopeSet;
+use aip_jose::SigningKey;
 use aip_keys::KeyRing;
 use aip_pds::ClientIdentity;
 
@@ -42,15 +43,29 @@ impl UpstreamIdentity {
         self.document_url.as_deref()
     }
 
-    /// The identity of a session that begins now.
-    pub fn for_new_session(&self, scope: &ScopeSet) -> ClientIdentity {
-        match self.document_url() {
+    /// The identity of a session that begins now: that of the app's own document, if it has one, at
+    /// `own_document`.
+    pub fn for_new_session(&self, scope: &ScopeSet, own_document: Option<&str>) -> ClientIdentity {
+        match self.document_url().map(|it| own_document.unwrap_or(it)) {
             Some(client_id) => ClientIdentity::Confidential {
                 client_id: client_id.to_owned(),
-                key: Arc::clone(self.keys.current().upstream_active()),
+                key: self.active_key(),
             },
             None => ClientIdentity::loopback(&self.redirect_uri, scope),
         }
+    }
+
+    /// The key of sessions that begin now.
+    pub(crate) fn active_key(&self) -> Arc<SigningKey> {
+        Arc::clone(self.keys.current().upstream_active())
+    }
+
+    /// The key `kid`, which something is bound to.
+    pub(crate) fn key(&self, kid: &str) -> Result<Arc<SigningKey>, MissingKey> {
+        let keys = self.keys.current();
+        let key = keys.upstream_by_kid(kid);
+        key.map(Arc::clone)
+            .ok_or_else(|| MissingKey(kid.to_owned()))
     }
 
     /// The identity of a session that began as `client_id` with the key `kid`.
@@ -62,16 +77,10 @@ impl UpstreamIdentity {
         let client_id = client_id.to_owned();
         match kid {
             None => Ok(ClientIdentity::Loopback { client_id }),
-            Some(kid) => {
-                let keys = self.keys.current();
-                let key = keys
-                    .upstream_by_kid(kid)
-                    .ok_or_else(|| MissingKey(kid.to_owned()))?;
-                Ok(ClientIdentity::Confidential {
-                    client_id,
-                    key: Arc::clone(key),
-                })
-            }
+            Some(kid) => Ok(ClientIdentity::Confidential {
+                client_id,
+                key: self.key(kid)?,
+            }),
         }
     }
 }

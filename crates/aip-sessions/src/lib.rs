@@ -4,6 +4,8 @@
 //! a time; ended ones are revoked at their PDS. `keeper::step` holds the
 //! decisions, pure. [`AppPasswords`] begins sessions the old way; the keeper treats them alike.
 
+mod account_hints;
+mod app_assertion;
 mod app_password;
 mod emails;
 mod identity;
@@ -15,6 +17,8 @@ mod spill;
 mod subject_length;
 mod upstream;
 
+pub use account_hints::{AccountHints, Hint};
+pub use app_assertion::{AppAssertionError, AppAssertionRequest};
 pub use app_password::{AppPasswordError, AppPasswords};
 pub use emails::{AccountEmails, KnownEmail};
 pub use identity::{MissingKey, UpstreamIdentity};
@@ -23,7 +27,8 @@ pub use keeper::{ActiveSession, Keeper, KeeperError};
 pub use profiles::AccountProfiles;
 pub use session_sealer::{SealerError, SessionSealer};
 pub use sign_in::{
-    AskedDelegation, BeginError, FlowRequest, SignIn, SignInFailure, SignInRequest, SignInResult,
+    BeginError, CreatedToken, DelegationRequest, DeveloperTokenRequest, FlowRequest, SignIn,
+    SignInFailure, SignInRequest, SignInResult,
 };
 pub use spill::Spill;
 pub use subject_length::SubjectTooLong;

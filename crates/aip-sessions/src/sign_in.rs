@@ -20,6 +20,7 @@ use aip_storage::account::Account;
 use aip_storage::audit::{AuditEvent, AuditKind};
 use aip_storage::client::ClientId;
 use aip_storage::delegation::MAX_DELEGATIONS_OF_OWNER;
+use aip_storage::developer_token::MAX_DEVELOPER_TOKENS;
 use aip_storage::request::{AuthorizationRequest, FlowBrowser, TakeFlow, UpstreamFlow};
 use aip_storage::upstream::{
     Credential, Email, EmailReading, OAuthCredential, UpstreamSession, UpstreamState,
@@ -33,12 +34,14 @@ use crate::session_sealer::{Column, SealerError};
 use crate::subject_length::{self, SubjectTooLong};
 use crate::upstream::Upstream;
 
+mod developer_token;
 mod purpose;
 mod wire;
 
-pub use self::purpose::AskedDelegation;
+pub use self::developer_token::{CreatedToken, DeveloperTokenRequest};
+pub use self::purpose::DelegationRequest;
 use self::purpose::{Purpose, purpose_of};
-use self::wire::DelegationSecrets;
+use self::wire::{DelegationSecrets, TokenSecrets};
 
 /// How long a person may stay at their PDS: its own limit is five minutes of inactivity.
 const FLOW_TTL: Duration = Duration::from_mins(30);
@@ -56,7 +59,11 @@ pub struct SignInRequest<'a> {
     /// The app's request; `None` for a sign-in from the account page.
     pub request: Option<&'a AuthorizationRequest>,
     /// Whom the person lets act for their account, and how; then there is no request.
-    pub delegation: Option<&'a AskedDelegation>,
+    pub delegation: Option<&'a DelegationRequest>,
+    /// Which developer token the person makes; then there is no request.
+    pub token: Option<&'a DeveloperTokenRequest>,
+    /// The URL of the app's own client document, if PDSs know AIP by one for this app.
+    pub own_document: Option<&'a str>,
     /// What the person typed or chose: a handle, a DID, or the URL of a server.
     pub subject: &'a str,
     /// Whether somebody wrote the subject, the person or the app, so that another account at its
@@ -113,6 +120,8 @@ pub struct SignInResult {
     pub browser: RowId,
     /// The account that was asked for, if the person chose another one at their host.
     pub instead_of: Option<Did>,
+    /// The developer token that was made, if the sign-in was for one.
+    pub token: Option<CreatedToken>,
 }
 
 /// The app's request that a sign-in is for, and the browser session that it is bound to.
@@ -142,7 +151,7 @@ pub enum SignInFailure {
     /// Not even a callback.
     #[error(transparent)]
     Malformed(#[from] CallbackError),
-    /// The PDS or the person there said no: the app is told with the same code.
+    /// The PDS or the person there said no: the app receives the same code.
     #[error("the PDS answered `{error}`")]
     Denied {
         /// The app's request.
@@ -188,6 +197,13 @@ pub enum SignInFailure {
     /// The account lets as many others act for it as one may. What was received is given back.
     #[error("the account has {MAX_DELEGATIONS_OF_OWNER} delegations, and no more are kept")]
     DelegationsFull,
+    /// The account has as many developer tokens as one may have. What was received is given back.
+    #[error("the account has {MAX_DEVELOPER_TOKENS} developer tokens, and no more are kept")]
+    TokensFull,
+    /// The developer token that was ordered was made before, or refused, or the link has expired. What was
+    /// received is given back.
+    #[error("the order of the developer token is used or has expired")]
+    TokenOrderGone,
     /// Our fault.
     #[error(transparent)]
     MissingKey(#[from] MissingKey),
@@ -218,6 +234,9 @@ struct FlowSecrets {
     /// The delegation that the sign-in is for, if it is for one.
     #[serde(default)]
     delegation: Option<DelegationSecrets>,
+    /// The developer token that the sign-in is for, if it is for one.
+    #[serde(default)]
+    token: Option<TokenSecrets>,
 }
 
 impl BeginError {
@@ -240,6 +259,8 @@ impl SignInFailure {
             | Self::Malformed(_)
             | Self::Denied { .. }
             | Self::DelegationsFull
+            | Self::TokensFull
+            | Self::TokenOrderGone
             | Self::OtherAccount { .. } => Blame::Caller,
             Self::Refused { .. } | Self::Unusable { .. } | Self::Unavailable { .. } => {
                 Blame::Upstream
@@ -266,15 +287,19 @@ impl SignIn {
         if let Some(expected) = &destination.expected {
             subject_length::check(&expected.did)?;
         }
-        let scope = match (start.request, start.delegation) {
-            (Some(request), _) => for_upstream(&request.params.scope),
-            (None, Some(delegation)) => for_upstream(&delegation.preset.scope()),
-            (None, None) => for_upstream(&ScopeSet::default()),
+        let scope = match (start.request, start.delegation, start.token) {
+            (Some(request), _, _) => for_upstream(&request.params.scope),
+            (None, Some(delegation), _) => for_upstream(&delegation.preset.scope()),
+            (None, None, Some(token)) => for_upstream(&token.scope),
+            (None, None, None) => for_upstream(&ScopeSet::default()),
         };
         let id = self.upstream.new_id();
         let keys = SessionKeys {
             session: id,
-            client: self.upstream.identity.for_new_session(&scope),
+            client: self
+                .upstream
+                .identity
+                .for_new_session(&scope, start.own_document),
             dpop: Arc::new(SigningKey::generate(Alg::Es256, None)?),
         };
         let state = random_token::<32>(&*self.upstream.rng);
@@ -300,6 +325,7 @@ impl SignIn {
             authenticates: start.prompt == Some("login"),
             typed: start.typed,
             delegation: start.delegation.map(DelegationSecrets::from),
+            token: start.token.map(TokenSecrets::from),
         };
         let flow = UpstreamFlow {
             state: self.upstream.hasher.hash(&state),
@@ -411,6 +437,7 @@ impl SignIn {
             flow.request.is_some(),
             secrets.client_id.as_deref(),
             secrets.delegation,
+            secrets.token,
         )?;
         let key_id = secrets.client_key_id.as_deref();
         let keys = SessionKeys {
@@ -455,7 +482,7 @@ impl SignIn {
                 }
                 SignInError::Tokens(refusal) => unusable(refusal.to_string()),
                 SignInError::Exchange(error) => unavailable(error.to_string()),
-                SignInError::Proof(ProofError::CannotTell(what)) => unavailable(what),
+                SignInError::Proof(ProofError::Indeterminate(what)) => unavailable(what),
                 error @ SignInError::Proof(_) => refused(error.to_string()),
             })?;
         let actual = signed_in.identity.did();
@@ -505,6 +532,7 @@ impl SignIn {
             .upstream
             .audit_event(AuditKind::SignedIn, pds)
             .of_account(&did);
+        let mut token = None;
         match purpose {
             Purpose::Proof => self.upstream.storage.record(&event).await?,
             Purpose::App(client) => {
@@ -522,6 +550,11 @@ impl SignIn {
                 let session = self.new_session(flow.id, &client, keys, signed_in, now)?;
                 self.give_delegation(asked, &session, event, now).await?;
             }
+            Purpose::Token(asked) => {
+                let client = ClientId::of_developer_tokens();
+                let session = self.new_session(flow.id, &client, keys, signed_in, now)?;
+                token = Some(self.make_token(asked, &session, event, now).await?);
+            }
         }
         Ok(SignInResult {
             signed_in_at: now,
@@ -529,6 +562,7 @@ impl SignIn {
             request: flow.request.map(|token| (token, flow.id)),
             browser: flow.browser,
             instead_of: flow.expected.clone().filter(|it| *it != did),
+            token,
             did,
         })
     }

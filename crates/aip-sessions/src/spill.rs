@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use aip_base::{RowId, Timestamp};
 use aip_keys::Sealed;
-use aip_storage::refresh::{Refreshed, Trouble};
+use aip_storage::refresh::{PartialRefresh, Refreshed};
 use aip_storage::upstream::SealedTokens;
 use serde::{Deserialize, Serialize};
 
@@ -31,7 +31,7 @@ pub struct Spill {
 
 /// A file of the spill.
 #[derive(Serialize, Deserialize)]
-struct Waiting {
+struct SpilledTokens {
     id: String,
     generation: i64,
     fence: i64,
@@ -44,11 +44,11 @@ struct Waiting {
     /// When the tokens were asked for; the name is that of files of earlier releases.
     received_at: i64,
     #[serde(default)]
-    trouble: Option<WaitingTrouble>,
+    trouble: Option<SpilledPartialRefresh>,
 }
 
 #[derive(Serialize, Deserialize)]
-struct WaitingTrouble {
+struct SpilledPartialRefresh {
     failures: u32,
     error: String,
 }
@@ -67,7 +67,7 @@ impl Spill {
 
     /// Writes tokens down, whole or not at all, on the disk before it returns.
     pub(crate) async fn put(&self, refreshed: &Refreshed) -> io::Result<()> {
-        let (folder, waiting) = (Arc::clone(&self.folder), Waiting::of(refreshed));
+        let (folder, waiting) = (Arc::clone(&self.folder), SpilledTokens::of(refreshed));
         blocking(move || write(&folder, &waiting)).await
     }
 
@@ -102,7 +102,7 @@ impl Spill {
     }
 }
 
-impl Waiting {
+impl SpilledTokens {
     fn of(refreshed: &Refreshed) -> Self {
         let tokens = &refreshed.tokens;
         Self {
@@ -116,7 +116,7 @@ impl Waiting {
             scope: refreshed.scope.to_string(),
             next_refresh_at: refreshed.next_refresh_at.as_micros(),
             received_at: refreshed.asked_at.as_micros(),
-            trouble: refreshed.trouble.as_ref().map(|it| WaitingTrouble {
+            trouble: refreshed.partial.as_ref().map(|it| SpilledPartialRefresh {
                 failures: it.failures,
                 error: it.error.clone(),
             }),
@@ -136,7 +136,7 @@ impl Waiting {
             pds: self.pds.parse().ok()?,
             scope: self.scope.parse().ok()?,
             next_refresh_at: Timestamp::from_micros(self.next_refresh_at),
-            trouble: self.trouble.map(|it| Trouble {
+            partial: self.trouble.map(|it| PartialRefresh {
                 failures: it.failures,
                 error: it.error,
             }),
@@ -168,7 +168,7 @@ fn files(folder: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-fn write(folder: &Path, waiting: &Waiting) -> io::Result<()> {
+fn write(folder: &Path, waiting: &SpilledTokens) -> io::Result<()> {
     let path = file_of(folder, &waiting.id);
     if files(folder)?.len() >= MAX_FILES {
         return Err(io::Error::other("too many tokens wait to be stored"));
@@ -192,7 +192,7 @@ fn read(path: &Path) -> io::Result<Refreshed> {
     if std::fs::metadata(path)?.len() > MAX_BYTES {
         return Err(unreadable());
     }
-    let waiting: Waiting = serde_json::from_slice(&std::fs::read(path)?)?;
+    let waiting: SpilledTokens = serde_json::from_slice(&std::fs::read(path)?)?;
     waiting.into_refreshed().ok_or_else(unreadable)
 }
 
@@ -215,7 +215,7 @@ mod tests {
             pds: "https://pds.example".parse().unwrap(),
             scope: "atproto transition:generic".parse().unwrap(),
             next_refresh_at: Timestamp::from_secs(3000),
-            trouble: None,
+            partial: None,
             asked_at: Timestamp::from_secs(1000),
         }
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use aip_atproto::Origin;
 use aip_base::Timestamp;
 use aip_storage::StorageError;
-use aip_storage::nonces::{GivenNonce, ServerRole, SharedNonces};
+use aip_storage::nonces::{ReceivedNonce, ServerRole, SharedNonces};
 use aip_storage::notices::{Notice, Notices};
 use aip_storage::rates::{Quota, RateLimits, Verdict};
 use async_trait::async_trait;
@@ -49,7 +49,7 @@ impl SharedNonces for Fallback<dyn SharedNonces> {
         &self,
         role: ServerRole,
         origin: &Origin,
-    ) -> Result<Option<GivenNonce>, StorageError> {
+    ) -> Result<Option<ReceivedNonce>, StorageError> {
         match self.valkey.newest_nonce(role, origin).await {
             Ok(newest) => Ok(newest),
             Err(error) => {
@@ -63,7 +63,7 @@ impl SharedNonces for Fallback<dyn SharedNonces> {
         &self,
         role: ServerRole,
         origin: &Origin,
-        given: &GivenNonce,
+        given: &ReceivedNonce,
     ) -> Result<(), StorageError> {
         match self.valkey.offer_nonce(role, origin, given).await {
             Ok(()) => Ok(()),

@@ -8,7 +8,7 @@ use aip_atproto::Origin;
 use aip_base::{Clock, Timestamp};
 use aip_pds::{MemoryNonces, NonceKey, NonceStore};
 use aip_storage::StorageError;
-use aip_storage::nonces::{GivenNonce, ServerRole, SharedNonces};
+use aip_storage::nonces::{ReceivedNonce, ServerRole, SharedNonces};
 use async_trait::async_trait;
 use quick_cache::sync::Cache;
 use tokio::time::timeout;
@@ -42,7 +42,7 @@ struct SyncState {
     /// When the shared nonce was last read.
     last_asked: Option<Timestamp>,
     /// The nonce that was last shared.
-    last_offered: Option<GivenNonce>,
+    last_offered: Option<ReceivedNonce>,
 }
 
 impl TieredNonces {
@@ -107,7 +107,7 @@ impl NonceStore for TieredNonces {
         {
             return;
         }
-        let given = GivenNonce {
+        let given = ReceivedNonce {
             nonce: nonce.to_owned(),
             at: now,
         };

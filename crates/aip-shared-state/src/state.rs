@@ -17,7 +17,7 @@ pub struct SharedState {
     pub nonces: Option<Arc<dyn SharedNonces>>,
     /// Rate limits.
     pub rates: Arc<dyn RateLimits>,
-    /// Notices.
+    /// What replicas tell each other.
     pub notices: Arc<dyn Notices>,
 }
 

@@ -442,7 +442,7 @@ fn what_kubernetes_would_refuse_is_refused_before() {
 }
 
 #[test]
-fn secrets_in_plain_text_are_told_once() {
+fn secrets_in_plain_text_are_reported_once() {
     let notices = config(&stack("restricted", ""))
         .unwrap_or_else(|e| panic!("{e}"))
         .notices;

@@ -77,6 +77,53 @@ fn valkey_is_a_stateful_set_with_what_surrounds_it() {
     insta::assert_snapshot!(yaml(&build(&without_valkey(&valkey())), "aip-valkey"));
 }
 
+fn three_valkeys() -> String {
+    valkey().replace("{password:", "{servers: 3, password:")
+}
+
+#[test]
+fn three_valkey_servers_have_sentinels_that_name_the_primary() {
+    let objects = build(&without_valkey(&three_valkeys()));
+    insta::assert_snapshot!(yaml(&objects, "aip-valkey"));
+    let secret = find(&objects, "Secret", "aip-env-main").manifest();
+    let url = format!(
+        "redis+sentinel://:{PASSWORD}@aip-valkey-0.aip-valkey:26379,aip-valkey-1.aip-valkey:26379,\
+         aip-valkey-2.aip-valkey:26379/aip/0?sentinel_password={PASSWORD}"
+    );
+    let encoded = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, url);
+    assert_eq!(secret["data"]["REDIS_DSN"], encoded);
+    for object in &objects {
+        let is_secret = object.object().kind == "Secret";
+        let shows = object.manifest().to_string().contains(PASSWORD);
+        assert!(is_secret || !shows, "{}", object.object());
+    }
+}
+
+/// Of their own servers and of those that others have.
+#[test]
+fn the_pods_reach_sentinels_and_primary() {
+    let of_others =
+        |url: &str| stack("restricted", "").replace("redis://valkey:6379/0", &format!("\"{url}\""));
+    for (text, expected) in [
+        (without_valkey(&valkey()), &[5432, 6379][..]),
+        (without_valkey(&three_valkeys()), &[5432, 6379, 26379]),
+        (
+            of_others("redis+sentinel://one:5000,two/aip/0"),
+            &[5000, 5432, 6379, 26379],
+        ),
+        (of_others("rediss+cluster://one:7000"), &[5432, 7000]),
+    ] {
+        let objects = build(&text);
+        let policy = find(&objects, "NetworkPolicy", "aip").manifest();
+        let ports = policy["spec"]["egress"][2]["ports"].as_array().unwrap();
+        let ports: Vec<u64> = ports
+            .iter()
+            .map(|it| it["port"].as_u64().unwrap())
+            .collect();
+        assert_eq!(ports, expected, "{text}");
+    }
+}
+
 #[test]
 fn dependencies_come_after_what_they_refer_to_and_before_the_migration() {
     let both =
@@ -369,6 +416,16 @@ fn a_valkey_that_cannot_work_is_refused_with_the_command_that_fixes_it() {
             "valkey_cluster.password: is missing: the password that the server of the stack is to have, 16 to 128 \
              characters of A-Z, a-z, 0-9 and `._~-`\n    fix: aip-deploy config set --path --secret \
              aip_config.dependencies.valkey_cluster.password",
+        ),
+        (
+            server(&format!("password: {PASSWORD}, servers: 2")),
+            "valkey_cluster.servers: is 2: of two servers none can tell whether the other one is gone; there are one, \
+             or three, of which two elect another primary\n    fix: aip-deploy config set --path \
+             aip_config.dependencies.valkey_cluster.servers 3",
+        ),
+        (
+            server(&format!("password: {PASSWORD}, servers: 4")),
+            "valkey_cluster.servers: must be an integer from 1 to 3",
         ),
         (
             server("password: hunter2"),

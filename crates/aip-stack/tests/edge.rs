@@ -119,7 +119,10 @@ fn what_a_route_refers_to_has_to_exist() {
         .flat_map(Desired::requires)
         .map(|requirement| {
             let entry = requirement.entry.as_ref().unwrap();
-            format!("{} {} {}", requirement.object, entry.what, entry.name)
+            format!(
+                "{} {} {}",
+                requirement.object, entry.element_kind, entry.name
+            )
         })
         .collect();
     assert_eq!(
@@ -205,7 +208,7 @@ fn an_edge_that_could_not_work_is_refused() {
 }
 
 #[test]
-fn a_service_inside_the_cluster_goes_with_every_edge_and_unused_edges_are_told() {
+fn a_service_inside_the_cluster_goes_with_every_edge_and_unused_edges_are_reported() {
     let notices = |more: &str| {
         config(&stack("restricted", more))
             .unwrap_or_else(|e| panic!("{e}"))

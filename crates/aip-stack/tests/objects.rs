@@ -266,6 +266,25 @@ fn a_pod_monitor_is_made_where_it_is_asked_for() {
 }
 
 #[test]
+fn the_way_to_a_server_of_events_is_open() {
+    for (url, open) in [
+        ("wss://jetstream.example/subscribe", None),
+        ("wss://jetstream.example:8443/subscribe", Some(8443)),
+        ("ws://jetstream.events.svc:6008/subscribe", Some(6008)),
+        ("ws://jetstream.events.svc/subscribe", Some(80)),
+    ] {
+        let more = format!("extra_env: {{AIP_JETSTREAM_URL: \"{url}\"}}");
+        let objects = build(&stack("restricted", &more));
+        let policy = find(&objects, "NetworkPolicy", "aip").manifest();
+        let ports = policy["spec"]["egress"][2]["ports"].as_array().unwrap();
+        let ports: Vec<_> = ports.iter().filter_map(|port| port["port"].as_u64()).collect();
+        // The rule before this one opens 443 to public addresses.
+        let of_events = ports.into_iter().find(|port| [80, 443, 6008, 8443].contains(port));
+        assert_eq!(of_events, open, "{url}");
+    }
+}
+
+#[test]
 fn the_proxies_that_the_stack_names_are_trusted_and_no_others() {
     let server_of = |more: &str| server(&build(&stack("restricted", more)));
     assert!(variable(&server_of(""), "AIP_TRUSTED_PROXIES").is_none());

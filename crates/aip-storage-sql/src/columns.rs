@@ -12,8 +12,10 @@ use aip_storage::client::{
     JwksUri, RedirectUri, SecurityProfile,
 };
 use aip_storage::delegation::{DelegationEnd, DelegationPreset};
+use aip_storage::developer_token::DeveloperTokenName;
+use aip_storage::display_uri::DisplayUri;
 use aip_storage::grant::RevokeReason;
-use aip_storage::logout::LogoutUri;
+use aip_storage::logout::{LogoutFormat, LogoutUri};
 use aip_storage::request::ResponseMode;
 use aip_storage::requested_claims::RequestedClaims;
 use aip_storage::resource_uri::{ResourceList, ResourceUri};
@@ -70,7 +72,9 @@ macro_rules! stored_as_text {
 
 stored_as_text!(
     ClientId,
+    DeveloperTokenName,
     Did,
+    DisplayUri,
     GrantTypes,
     Handle,
     Issuer,
@@ -115,6 +119,7 @@ stored_as_word!(
     DelegationEnd => |s| s.parse().ok(),
     DelegationPreset => |s| s.parse().ok(),
     EndReason => |s| s.parse().ok(),
+    LogoutFormat => |s| s.parse().ok(),
     ReauthReason => |s| s.parse().ok(),
     ResponseMode => |s| s.parse().ok(),
     RevokeReason => |s| s.parse().ok(),

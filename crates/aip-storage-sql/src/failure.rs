@@ -17,13 +17,13 @@ impl From<sqlx::Error> for DriverError {
 
 impl fmt::Display for DriverError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&words(&self.0))
+        f.write_str(&driver_error_text(&self.0))
     }
 }
 
 impl std::error::Error for DriverError {}
 
-fn words(error: &sqlx::Error) -> String {
+fn driver_error_text(error: &sqlx::Error) -> String {
     match error {
         sqlx::Error::Database(error) => error.message().to_owned(),
         error => error.to_string(),
@@ -33,9 +33,9 @@ fn words(error: &sqlx::Error) -> String {
 /// The same of a migration.
 pub(crate) fn of_migration(error: &MigrateError) -> String {
     match error {
-        MigrateError::Execute(error) => words(error),
+        MigrateError::Execute(error) => driver_error_text(error),
         MigrateError::ExecuteMigration(error, version) => {
-            format!("migration {version}: {}", words(error))
+            format!("migration {version}: {}", driver_error_text(error))
         }
         error => error.to_string(),
     }

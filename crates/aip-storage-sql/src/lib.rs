@@ -29,8 +29,8 @@ mod sqlite;
 pub use database::{ConnectError, Database};
 pub use failure::DriverError;
 pub use postgres::{
-    ConnectPgError, DatabaseMove, FollowError, MoveError, MoveObserver, MovePoint, MoveState,
-    MoveStatus, Moved, PAUSE, PgOptions, PgStorage, ReplicaFacts, ServerFacts,
+    ConnectPgError, DatabaseMove, FollowError, MAX_PAUSE, MoveError, MoveObserver, MovePoint,
+    MoveState, MoveStatus, PgOptions, PgStorage, ReplicaFacts, ServerFacts, SwitchResult,
 };
 pub use schema::{SchemaError, Status, Step};
 pub use sqlite::{

@@ -58,8 +58,8 @@ mod server_facts;
 
 use self::moving::Following;
 pub use self::moving::{
-    DatabaseMove, FollowError, MoveError, MoveObserver, MovePoint, MoveState, MoveStatus, Moved,
-    PAUSE,
+    DatabaseMove, FollowError, MAX_PAUSE, MoveError, MoveObserver, MovePoint, MoveState,
+    MoveStatus, SwitchResult,
 };
 use self::notices::PgNotices;
 pub use self::server_facts::{ReplicaFacts, ServerFacts};
@@ -67,7 +67,7 @@ pub use self::server_facts::{ReplicaFacts, ServerFacts};
 type Driver = PgConnection;
 type Store = PgStorage;
 
-/// A request waits no longer for a connection; then it is told that the database is away.
+/// A request waits no longer for a connection; then it fails: the database is unavailable.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Short, so that connections follow a fail-over or a rebalanced pooler.
 const MAX_LIFETIME: Duration = Duration::from_mins(5);
@@ -141,12 +141,12 @@ impl PgStorage {
         mut connect_options: PgConnectOptions,
         options: PgOptions,
     ) -> Result<Self, ConnectPgError> {
-        let watched = timeout(ACQUIRE_TIMEOUT, pooler::watch(&connect_options))
+        let probed = timeout(ACQUIRE_TIMEOUT, pooler::probe(&connect_options))
             .await
             .unwrap_or(Err(sqlx::Error::PoolTimedOut))
             .map_err(connect_error)?;
-        let pooled = watched.multiplexed;
-        let mut first = Some(watched.connection);
+        let pooled = probed.multiplexed;
+        let mut first = Some(probed.connection);
         if pooled {
             tracing::warn!(
                 "transaction pooler detected: no statement cache, and no LISTEN for notices of other \

@@ -48,6 +48,25 @@ pub enum SchemaError {
         /// Its version.
         version: i64,
     },
+    /// The database is copied to another server or from one, and the copy would not have them.
+    #[error(
+        "the database lacks {} migration(s), and is part of a move to another server that is under way: \
+         `aip database move status` shows how far it is, `aip database move cancel` gives it up; run `aip migrate` when \
+         it is finished or given up", .pending.len()
+    )]
+    Moving {
+        /// The versions to apply.
+        pending: Vec<i64>,
+    },
+    /// The database is history.
+    #[error(
+        "the database lacks {} migration(s), and was moved to another server: make the URL of that one \
+         AIP_DATABASE_URL (`aip database move status` shows it)", .pending.len()
+    )]
+    Moved {
+        /// The versions to apply.
+        pending: Vec<i64>,
+    },
     /// Another process migrates, and did not finish in time.
     #[error("another process is migrating this database")]
     Busy,

@@ -67,7 +67,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const BUSY_PAUSE: Duration = Duration::from_millis(10);
 /// The primary result code, the low byte of every code (<https://sqlite.org/rescode.html>).
 const SQLITE_BUSY: u32 = 5;
-const READERS: u32 = 4;
+const READER_CONNECTIONS: u32 = 4;
 
 /// Storage in one SQLite file.
 #[derive(Debug, Clone)]
@@ -84,7 +84,7 @@ pub enum OpenSqliteError {
     File {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The error of the operating system.
         source: io::Error,
     },
     /// It is not a database, or cannot be used as one.
@@ -92,7 +92,7 @@ pub enum OpenSqliteError {
     Database {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The error of SQLite.
         source: sqlx::Error,
     },
 }
@@ -121,7 +121,7 @@ impl SqliteStorage {
         let writer = open_pool(options, config("writer", 1))
             .await
             .map_err(unusable)?;
-        let reader = open_pool(reading, config("reader", READERS))
+        let reader = open_pool(reading, config("reader", READER_CONNECTIONS))
             .await
             .map_err(unusable)?;
         Ok(Self { writer, reader })

@@ -14,7 +14,7 @@ pub struct Account {
     pub did: Did,
     /// Its handle if it held in both directions; `None` is shown as `handle.invalid`.
     pub handle: Option<Handle>,
-    /// Its PDS.
+    /// The PDS that its DID document named.
     pub pds: Origin,
     /// When this was proved.
     pub proven_at: Timestamp,

@@ -56,7 +56,14 @@ pub enum AuditKind {
     DelegatedToken,
     /// A delegate is about to change something for the owner; the detail says the call.
     DelegatedCall,
-    /// A client was told that a person has signed out.
+    /// A person made a developer token; the detail says what it allows and until when.
+    DeveloperTokenMade,
+    /// A developer token was revoked; the detail says by whom.
+    DeveloperTokenRevoked,
+    /// A device of a client that proves itself got its first client assertion (AT Protocol proposal 0010); the
+    /// detail says for which authorization server and key.
+    AssertionKeyBound,
+    /// A client was notified that a person has signed out.
     LogoutDelivered,
     /// A client was not told, and will not be; the detail says why.
     LogoutNotDelivered,
@@ -67,9 +74,9 @@ pub enum AuditKind {
 pub struct AuditEvent {
     /// Its id.
     pub id: RowId,
-    /// When.
+    /// When it happened, by the clock of the process.
     pub at: Timestamp,
-    /// What.
+    /// What happened.
     pub kind: AuditKind,
     /// The account concerned.
     pub did: Option<Did>,

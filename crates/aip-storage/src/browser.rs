@@ -85,8 +85,8 @@ pub trait Browsers: Send + Sync {
     ) -> Result<BrowserSignIn, StorageError>;
 
     /// Signs one account out of the browser, with its consents there. Its grants live on; of those
-    /// that were given there, the clients are to be told that the person has signed out. Where a client
-    /// that wants to be told has not redeemed its code yet, the grant ends instead.
+    /// that were given there, the clients are to be notified that the person has signed out. Where a client
+    /// that wants to be notified has not redeemed its code yet, the grant ends instead.
     async fn sign_out_account(
         &self,
         id: RowId,

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use aip_atproto::{ScopeSet, ServiceRef};
@@ -13,14 +14,15 @@ use strum::{EnumIter, EnumString, IntoStaticStr};
 
 use crate::StorageError;
 pub use crate::client_keys::{ClientKeys, JwksUri, JwksUriError};
-use crate::logout::LogoutNotification;
+use crate::display_uri::DisplayUris;
+use crate::logout::{LogoutFormat, LogoutNotification};
 pub use crate::redirect_uri::{RedirectTarget, RedirectUri, RedirectUriError};
 use crate::resource_uri::{ResourceList, ResourceUri};
 use crate::sector::Sector;
 
 /// The `client_id` of an app: 1 to 255 visible ASCII characters without space, quote or backslash.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ClientId(String);
+pub struct ClientId(Arc<str>);
 
 /// Not a `client_id`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -52,7 +54,7 @@ pub enum ClientAuthMethod {
 pub enum GrantType {
     /// A code from the authorization endpoint.
     AuthorizationCode,
-    /// A refresh token.
+    /// `refresh_token` (RFC 6749 §6).
     RefreshToken,
     /// The client's own authentication: the tokens are for no account.
     ClientCredentials,
@@ -145,6 +147,8 @@ pub struct ClientSettings {
     pub post_logout_redirect_uris: Vec<RedirectUri>,
     /// Where AIP tells it of logouts (OpenID Connect Back-Channel Logout §2.2).
     pub backchannel_logout: Option<LogoutNotification>,
+    /// In which form AIP does.
+    pub backchannel_logout_format: LogoutFormat,
     /// Where browsers tell it of logouts (OpenID Connect Front-Channel Logout §2).
     pub frontchannel_logout: Option<LogoutNotification>,
     /// What it may ask for at most.
@@ -175,6 +179,15 @@ pub struct ClientSettings {
     /// Whether it gets to know who somebody is and nothing else: AIP ends its session at the PDS as soon
     /// as the person has allowed the app, and keeps none.
     pub authentication_only: bool,
+    /// Whether AIP is a client of its own for this app at PDSs, with a document that has the app's name
+    /// and scopes: consent and revocation there are per app, then. It counts for sign-ins that begin
+    /// from now on; sessions stay with the upstream client that they began with.
+    pub own_upstream_document: bool,
+    /// Whether AIP signs client assertions for devices of this app, which talk to PDSs themselves as that
+    /// upstream client (AT Protocol proposal 0010), where the operator has switched that on.
+    pub client_assertions: bool,
+    /// What that document shows of the app besides its name.
+    pub display_uris: DisplayUris,
     /// Of which sector it is if it knows people by identifiers of that sector, and not by their DIDs
     /// (OpenID Connect Core §8.1). It never changes: every `sub` would be another one.
     pub pairwise: Option<Sector>,
@@ -202,6 +215,7 @@ impl Default for ClientSettings {
             redirect_uris: Vec::new(),
             post_logout_redirect_uris: Vec::new(),
             backchannel_logout: None,
+            backchannel_logout_format: LogoutFormat::default(),
             frontchannel_logout: None,
             scope: ScopeSet::default(),
             security_profile: SecurityProfile::OAuth21,
@@ -216,6 +230,9 @@ impl Default for ClientSettings {
             resource_server: None,
             claims_in_id_token: false,
             authentication_only: false,
+            own_upstream_document: false,
+            client_assertions: false,
+            display_uris: DisplayUris::default(),
             pairwise: None,
             default_atproto_proxy: None,
             access_token_ttl: Duration::from_hours(1),
@@ -277,6 +294,13 @@ pub trait Clients: Send + Sync {
 
     /// What changes whenever a client is registered, changed or deleted.
     async fn clients_version(&self) -> Result<ClientsVersion, StorageError>;
+
+    /// Whether the document of an upstream client of its own is still served for `id`, though the client
+    /// has none any more or is deleted: sessions may be bound to it, or a sign-in under way. It is
+    /// forgotten as [`RetentionClass::UpstreamDocuments`] says.
+    ///
+    /// [`RetentionClass::UpstreamDocuments`]: crate::housekeeping::RetentionClass::UpstreamDocuments
+    async fn keeps_upstream_document(&self, id: &ClientId) -> Result<bool, StorageError>;
 
     /// All clients, by id.
     async fn list_clients(&self) -> Result<Vec<Client>, StorageError>;
@@ -396,17 +420,22 @@ impl fmt::Display for GrantTypes {
 impl ClientId {
     /// A new id of 128 random bits; base64url is within the alphabet of ids.
     pub fn random(rng: &dyn Rng) -> Self {
-        Self(random_name::<16>(rng))
+        Self(random_name::<16>(rng).into())
     }
 
     /// An id of ours, within the alphabet of ids.
     pub(crate) fn fixed(id: &'static str) -> Self {
-        Self(id.to_owned())
+        Self(id.into())
     }
 
     /// The id as sent on the wire.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The id as sent on the wire, to be kept: nothing is copied.
+    pub fn shared(&self) -> Arc<str> {
+        Arc::clone(&self.0)
     }
 }
 
@@ -416,7 +445,7 @@ impl FromStr for ClientId {
     fn from_str(s: &str) -> Result<Self, Self::Err> {
         let allowed = |b: u8| b.is_ascii_graphic() && b != b'"' && b != b'\\';
         if (1..=255).contains(&s.len()) && s.bytes().all(allowed) {
-            Ok(Self(s.to_owned()))
+            Ok(Self(s.into()))
         } else {
             Err(InvalidClientId)
         }

@@ -6,6 +6,8 @@ use std::str::FromStr;
 use aip_jose::JwkSet;
 use url::{Host, Url};
 
+use crate::error::uri_excerpt;
+
 /// The longest address of a key set.
 const MAX_LENGTH: usize = 2000;
 
@@ -52,9 +54,7 @@ impl FromStr for JwksUri {
         });
         match url {
             Some(_) => Ok(Self(text.to_owned())),
-            None => Err(JwksUriError(
-                text.chars().filter(|c| !c.is_control()).take(200).collect(),
-            )),
+            None => Err(JwksUriError(uri_excerpt(text))),
         }
     }
 }

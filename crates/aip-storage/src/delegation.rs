@@ -23,6 +23,10 @@ use crate::upstream::{StateName, UpstreamSession};
 /// The most live delegations of one owner.
 pub const MAX_DELEGATIONS_OF_OWNER: u32 = 20;
 
+/// The most live tokens of one app by which one delegate acts for one owner. The oldest gives way to a
+/// new one: an app that exchanges at every call must not lock itself out.
+pub const MAX_EXCHANGED_TOKENS: u32 = 20;
+
 /// The longest life of a delegation.
 pub const MAX_DELEGATION_LIFE: Duration = Duration::from_hours(366 * 24);
 
@@ -70,7 +74,7 @@ pub enum DelegationEnd {
     TakenBack,
     /// The owner gave the same account another one.
     Replaced,
-    /// Its time was over.
+    /// Its time had passed.
     Expired,
 }
 
@@ -128,7 +132,7 @@ pub struct DelegatedToken {
     pub event: AuditEvent,
 }
 
-/// Delegations.
+/// The verbs on delegations and on the tokens of delegates.
 #[async_trait]
 pub trait Delegations: Send + Sync {
     /// Stores a delegation with its session and the events that tell of it, in one transaction.
@@ -164,14 +168,15 @@ pub trait Delegations: Send + Sync {
         now: Timestamp,
     ) -> Result<bool, StorageError>;
 
-    /// Ends up to `batch` delegations whose time is over, likewise. Returns how many there were.
+    /// Ends up to `batch` delegations whose time has passed, likewise. Returns how many there were.
     async fn end_expired_delegations(
         &self,
         now: Timestamp,
         batch: u32,
     ) -> Result<u64, StorageError>;
 
-    /// Stores a token of a delegate. `false`: its delegation or the grant that it comes from has ended
+    /// Stores a token of a delegate, in place of the oldest where the app has [`MAX_EXCHANGED_TOKENS`] live
+    /// ones of the delegation. `false`: its delegation or the grant that it comes from has ended
     /// meanwhile, and nothing changed. The present instant is the grant's `created_at`.
     async fn put_delegated_token(&self, token: &DelegatedToken) -> Result<bool, StorageError>;
 

@@ -75,7 +75,7 @@ pub enum PollDevice {
     Refused(TokenFault),
 }
 
-/// Device codes.
+/// The verbs on device authorizations (RFC 8628).
 #[async_trait]
 pub trait DeviceCodes: Send + Sync {
     /// Stores what a device asks for. `false`: one of the codes is taken; nothing changed.

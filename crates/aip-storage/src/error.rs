@@ -9,7 +9,7 @@ pub enum StorageError {
     /// A row that no version of this program writes. That row alone is unusable.
     #[error("row {row} of table {table} is not readable: {what}")]
     Inconsistent {
-        /// The table.
+        /// The SQL name of the table.
         table: &'static str,
         /// The row's key; never a secret.
         row: String,
@@ -31,4 +31,9 @@ impl StorageError {
             what: what.into(),
         }
     }
+}
+
+/// As much as an error repeats of a URI that somebody else wrote: at most 200 characters, no control characters.
+pub(crate) fn uri_excerpt(uri: &str) -> String {
+    uri.chars().filter(|c| !c.is_control()).take(200).collect()
 }

@@ -67,9 +67,9 @@ impl Grant {
 /// The end of a grant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Revoked {
-    /// When.
+    /// The first end counts: later ones do not change it.
     pub at: Timestamp,
-    /// Why.
+    /// What ended it.
     pub reason: RevokeReason,
 }
 
@@ -85,7 +85,7 @@ pub enum RevokeReason {
     CodeReplayed,
     /// A spent refresh token was presented again.
     RefreshReplayed,
-    /// The session at the PDS is over.
+    /// The session at the PDS has ended.
     UpstreamEnded,
     /// Every token of it expired unused.
     Expired,
@@ -96,7 +96,7 @@ pub enum RevokeReason {
 }
 
 impl RevokeReason {
-    /// Whether the person is not signed in any more at the client with it, and the client is to be told.
+    /// Whether the person is not signed in any more at the client with it, and the client is to be notified.
     /// Not of what the client did itself, nor of stolen tokens: the session of whoever they were stolen
     /// from is the client's affair.
     pub fn ends_the_sign_in(self) -> bool {
@@ -148,7 +148,7 @@ pub struct Approval {
     /// authentication only.
     pub ends_session: bool,
     /// How the app gets at the grant.
-    pub handover: Handover,
+    pub redemption: Redemption,
 }
 
 /// A client that is known by a document at its id.
@@ -171,7 +171,7 @@ pub struct DocumentClient {
 
 /// How an app gets at a grant.
 #[derive(Debug, Clone)]
-pub enum Handover {
+pub enum Redemption {
     /// By a code that the browser takes to it.
     Code(NewCode),
     /// By the device code of this keyed hash, with which it polls (RFC 8628).
@@ -184,7 +184,7 @@ pub enum Approve {
     /// Request spent; grant, code and the consent of this browser stored.
     Approved,
     /// The request was finished before, expired, belongs to another browser or client, or the
-    /// upstream session that would serve the grant is over. Or the client was known by a document, and
+    /// upstream session that would serve the grant has ended. Or the client was known by a document, and
     /// the operator has registered one of its id meanwhile.
     RequestGone,
     /// The client is known by a document, and as many of this kind are kept as may be: of all, of its
@@ -379,7 +379,7 @@ pub trait Codes: Send + Sync {
     ) -> Result<TokenFault, StorageError>;
 }
 
-/// Refresh tokens.
+/// The verbs on refresh tokens at the token endpoint.
 #[async_trait]
 pub trait RefreshTokens: Send + Sync {
     /// Spends or repeats a refresh token and stores its successor, in one transaction.
@@ -441,8 +441,8 @@ pub trait Grants: Send + Sync {
         now: Timestamp,
     ) -> Result<(), StorageError>;
 
-    /// The live grants that the account `subject` gave for itself, newest first. Those by which
-    /// delegates act for it are not among them.
+    /// The live grants that the account `subject` gave apps for itself, newest first. Those by which
+    /// delegates act for it are not among them, nor those of its developer tokens.
     async fn grants_of(&self, subject: &Did) -> Result<Vec<Grant>, StorageError>;
 
     /// Ends every live grant of that client for the account `subject` as [`Grants::revoke_grant`]

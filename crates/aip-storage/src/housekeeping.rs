@@ -1,4 +1,4 @@
-//! Housekeeping: how long what is over is kept, and the verbs that forget it in batches.
+//! Housekeeping: how long what has ended is kept, and the verbs that forget it in batches.
 //!
 //! | what | forgotten |
 //! | --- | --- |
@@ -10,9 +10,14 @@
 //! | the last refresh token of a grant, a code that was not redeemed | when the grant has ended, too |
 //! | browser sessions, with their consents | when they expire |
 //! | initial access tokens | when they expire, used up or not |
-//! | grants, with their codes | 30 days after they ended |
+//! | orders of developer tokens | when their link has expired |
+//! | grants, with their codes and what is known of developer tokens | 30 days after they ended |
 //! | upstream sessions | 30 days after they ended, if their PDS knows |
 //! | delegations | 30 days after they ended |
+//! | that an app had an upstream client document of its own | 1 day after it lost it, once no session is bound to it |
+//! | that an account is paused | 30 days after its PDS said so |
+//! | how far a stream of events was read | 30 days after it was read last |
+//! | devices that client assertions are signed for | 180 days after they asked last: a refresh token of a PDS lives no longer |
 //! | deliveries of logouts | 1 day after the sign-in ended, delivered or not |
 //! | sessions of another server, held and never released | 30 days after an import last found them there |
 //! | nonces shared between replicas | 1 day after they were given |
@@ -57,12 +62,22 @@ pub enum RetentionClass {
     BrowserSessions,
     /// Initial access tokens.
     InitialAccessTokens,
+    /// Developer tokens that an operator ordered.
+    DeveloperTokenOrders,
     /// Ended grants.
     Grants,
     /// Ended upstream sessions.
     UpstreamSessions,
     /// Ended delegations.
     Delegations,
+    /// Upstream client documents of apps that have none any more.
+    UpstreamDocuments,
+    /// Accounts that are not in use.
+    PausedAccounts,
+    /// Places in streams of events.
+    EventCursors,
+    /// Devices that client assertions are signed for.
+    AssertionKeys,
     /// Deliveries of logouts that nobody took.
     LogoutDeliveries,
     /// Sessions of another server that were never released.
@@ -91,7 +106,8 @@ pub trait Housekeeping: Send + Sync {
     async fn purge_expired(&self, now: Timestamp, batch: u32) -> Result<PurgeReport, StorageError>;
 
     /// Ends up to `batch` live grants, given before `before`, whose refresh tokens have all
-    /// expired: nothing can come back to them, and their upstream sessions need no keeping.
+    /// expired, or whose developer token has: nothing can come back to them, and their upstream sessions
+    /// need no keeping.
     /// Returns how many there were.
     async fn end_expired_grants(
         &self,
@@ -127,12 +143,18 @@ impl RetentionClass {
             | Self::Replays
             | Self::BrowserSessions
             | Self::InitialAccessTokens
+            | Self::DeveloperTokenOrders
             | Self::RateLimits => Duration::ZERO,
-            Self::Codes | Self::DeviceCodes | Self::Nonces => DAY,
+            Self::Codes | Self::DeviceCodes | Self::Nonces | Self::UpstreamDocuments => DAY,
             Self::LogoutDeliveries => crate::logout::KEPT_FOR,
-            Self::Grants | Self::UpstreamSessions | Self::Delegations | Self::ImportedSessions => {
-                DAY * 30
-            }
+            Self::Grants
+            | Self::UpstreamSessions
+            | Self::Delegations
+            | Self::ImportedSessions
+            | Self::PausedAccounts
+            | Self::EventCursors => DAY * 30,
+            // https://atproto.com/specs/oauth#tokens-and-session-lifetime
+            Self::AssertionKeys => DAY * 180,
             Self::AuditEvents => DAY * 365,
         }
     }

@@ -43,7 +43,7 @@ pub struct HeldGrant {
 pub struct HeldToken {
     /// Its keyed hash.
     pub hash: TokenHash,
-    /// What it is.
+    /// Access or refresh token, with what only that has.
     pub kind: HeldTokenKind,
     /// When it was issued.
     pub issued_at: Timestamp,
@@ -67,7 +67,7 @@ pub enum HeldTokenKind {
 
 /// What is known of a session of the other server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Known {
+pub enum ImportState {
     /// It is held with the same content.
     Unchanged,
     /// It was released and is AIP's own.
@@ -78,7 +78,7 @@ pub enum Known {
 
 /// What became of a session that was to be held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Hold {
+pub enum HoldOutcome {
     /// It is held, as this run or a later one has seen it.
     Held,
     /// It was released before and is AIP's own: nothing was changed.
@@ -96,7 +96,7 @@ pub trait Imports: Send + Sync {
         &self,
         sessions: &[(RowId, TokenHash)],
         run: Timestamp,
-    ) -> Result<Vec<Known>, StorageError>;
+    ) -> Result<Vec<ImportState>, StorageError>;
 
     /// Holds each session in place of what was held under its id, all in one transaction, and notes
     /// that the run which began at `run` has seen them. What a later run has seen stays as it is. A token
@@ -105,9 +105,9 @@ pub trait Imports: Send + Sync {
         &self,
         sessions: &[HeldSession],
         run: Timestamp,
-    ) -> Result<Vec<Hold>, StorageError>;
+    ) -> Result<Vec<HoldOutcome>, StorageError>;
 
-    /// Forgets held sessions that the run which began at `run` has not seen: they are over at the
+    /// Forgets held sessions that the run which began at `run` has not seen: they have ended at the
     /// other server. How many there were.
     async fn drop_unseen_sessions(&self, run: Timestamp) -> Result<u64, StorageError>;
 

@@ -6,6 +6,8 @@
 //! values that are only compared arrive hashed; this crate never sees a usable secret.
 
 pub mod account;
+pub mod account_events;
+pub mod assertion_key;
 pub mod audit;
 pub mod browser;
 pub mod client;
@@ -13,7 +15,9 @@ mod client_keys;
 pub mod client_registration;
 pub mod client_token;
 pub mod delegation;
+pub mod developer_token;
 pub mod device;
+pub mod display_uri;
 pub mod gcra;
 pub mod grant;
 pub mod housekeeping;
@@ -65,6 +69,7 @@ stable_names!(
     delegation::DelegationPreset,
     grant::RevokeReason,
     housekeeping::RetentionClass,
+    logout::LogoutFormat,
     nonces::ServerRole,
     prompt::Prompt,
     request::ResponseMode,
@@ -88,12 +93,15 @@ macro_rules! storage_of {
 
 storage_of!(
     account::Accounts,
+    account_events::AccountEvents,
+    assertion_key::AssertionKeys,
     audit::Audit,
     browser::Browsers,
     client::Clients,
     client_registration::ClientRegistrations,
     client_token::ClientTokens,
     delegation::Delegations,
+    developer_token::DeveloperTokens,
     device::DeviceCodes,
     grant::Codes,
     grant::Grants,

@@ -1,5 +1,5 @@
 //! Telling apps that a person has signed out (OpenID Connect Back-Channel Logout 1.0 and Front-Channel
-//! Logout 1.0): where an app is told, and the deliveries that are due.
+//! Logout 1.0): where an app is notified, and the deliveries that are due.
 //!
 //! A delivery is stored in the transaction that ends the sign-in, so none is forgotten. It is claimed
 //! in one statement, so of several replicas one makes it; whoever is killed with a claim loses it after
@@ -12,11 +12,13 @@ use std::time::Duration;
 use aip_atproto::Did;
 use aip_base::{RowId, Timestamp};
 use async_trait::async_trait;
+use strum::{EnumString, IntoStaticStr};
 use url::{Host, Url};
 
 use crate::StorageError;
 use crate::audit::AuditEvent;
 use crate::client::{ClientId, RedirectTarget, RedirectUri};
+use crate::error::uri_excerpt;
 
 /// How long nobody else makes a delivery that was claimed: longer than one takes.
 pub const CLAIMED_FOR: Duration = Duration::from_mins(1);
@@ -24,7 +26,7 @@ pub const CLAIMED_FOR: Duration = Duration::from_mins(1);
 /// How long a delivery is kept that nobody takes.
 pub const KEPT_FOR: Duration = Duration::from_hours(24);
 
-/// The most deliveries of one client that wait; of further sign-outs it is told nothing, which the log
+/// The most deliveries of one client that wait; of further sign-outs it is not notified, which the log
 /// and a metric say.
 pub const MAX_WAITING_PER_CLIENT: u32 = 1000;
 
@@ -39,7 +41,7 @@ pub const MAX_FRONT_CHANNEL_LOGOUTS: u32 = 20;
 /// client has one.
 pub const MAX_FRONT_CHANNEL_LOGOUTS_PER_ACCOUNT: u32 = 4;
 
-/// Where a client is told of a logout: an `https` URL that names its host, or an `http` URL of this
+/// Where a client is notified of a logout: an `https` URL that names its host, or an `http` URL of this
 /// machine. Kept exactly as registered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogoutUri {
@@ -54,41 +56,55 @@ pub struct LogoutUri {
 )]
 pub struct LogoutUriError(String);
 
-/// Where and how a client is told of logouts.
+/// Where and how a client is notified of logouts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogoutNotification {
-    /// Where.
+    /// The client's `backchannel_logout_uri` or `frontchannel_logout_uri`.
     pub uri: LogoutUri,
-    /// Whether the client needs to be told which sign-in has ended (`sid`).
+    /// Whether the client needs to know which sign-in has ended (`sid`).
     pub session_required: bool,
 }
 
-/// A sign-in that has ended, and whose client is to be told by AIP itself.
+/// In which form a client is notified of logouts by AIP itself.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, IntoStaticStr, EnumString)]
+#[strum(serialize_all = "snake_case")]
+pub enum LogoutFormat {
+    /// A logout token (OpenID Connect Back-Channel Logout 1.0 §2.4).
+    #[default]
+    LogoutToken,
+    /// A security event token of the type `session-revoked` (OpenID CAEP 1.0 §3.1), pushed by RFC 8935.
+    #[strum(serialize = "caep_1_0")]
+    Caep10,
+}
+
+/// A sign-in that has ended, and whose client is to be notified by AIP itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogoutDelivery {
     /// The grant of the sign-in, which is its `sid`.
     pub grant: RowId,
-    /// The client.
+    /// The client that is notified.
     pub client_id: ClientId,
     /// The account that the client knows.
     pub subject: Did,
+    /// When it ended.
+    pub ended_at: Timestamp,
     /// How often it was tried, this time included. Whoever claims it counts, so it tells claims apart.
     pub attempts: u32,
 }
 
-/// A sign-in that has ended, and whose client is to be told by the browser.
+/// A sign-in that has ended, and whose client is to be notified by the browser.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FrontChannelLogout {
     /// The grant of the sign-in, which is its `sid`.
     pub grant: RowId,
-    /// Where the client is told.
+    /// Where the client is notified.
     pub notification: LogoutNotification,
 }
 
 /// What a sign-out at a browser ended. Nothing, where another request had done it before.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SignedOut {
-    /// Deliveries that the caller has claimed, until [`CLAIMED_FOR`] is over.
+    /// Deliveries that the caller has claimed, until [`CLAIMED_FOR`] has passed.
     pub deliveries: Vec<LogoutDelivery>,
     /// What the browser is to open, the latest of each client first, at most
     /// [`MAX_FRONT_CHANNEL_LOGOUTS`].
@@ -114,7 +130,7 @@ pub trait LogoutDeliveries: Send + Sync {
         at: Timestamp,
     ) -> Result<(), StorageError>;
 
-    /// The client was told, or it is given up. Whether the delivery was still there: of two who had
+    /// The client was notified, or it is given up. Whether the delivery was still there: of two who had
     /// claimed it one after the other, one ends it, and its event is recorded with that.
     async fn end_logout(
         &self,
@@ -145,8 +161,7 @@ impl FromStr for LogoutUri {
     type Err = LogoutUriError;
 
     fn from_str(text: &str) -> Result<Self, LogoutUriError> {
-        let refused =
-            || LogoutUriError(text.chars().filter(|c| !c.is_control()).take(200).collect());
+        let refused = || LogoutUriError(uri_excerpt(text));
         let uri: RedirectUri = text.parse().map_err(|_| refused())?;
         let url = Url::parse(text).map_err(|_| refused())?;
         // What a URL allows in a name, such as `;`, would mean something else in a policy.
@@ -180,7 +195,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_app_is_told_of_logouts_at_a_host_that_has_a_name() {
+    fn an_app_is_notified_of_logouts_at_a_host_that_has_a_name() {
         for (good, origin) in [
             ("https://app.example/logout?tenant=1", "https://app.example"),
             (

@@ -21,10 +21,10 @@ pub enum ServerRole {
 
 /// A nonce and when it was given.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GivenNonce {
-    /// The nonce.
+pub struct ReceivedNonce {
+    /// The value of the `DPoP-Nonce` header.
     pub nonce: String,
-    /// When.
+    /// When the server gave it.
     pub at: Timestamp,
 }
 
@@ -36,13 +36,13 @@ pub trait SharedNonces: Send + Sync + 'static {
         &self,
         role: ServerRole,
         origin: &Origin,
-    ) -> Result<Option<GivenNonce>, StorageError>;
+    ) -> Result<Option<ReceivedNonce>, StorageError>;
 
     /// Offers a nonce; an older one than the known is ignored, in the same statement.
     async fn offer_nonce(
         &self,
         role: ServerRole,
         origin: &Origin,
-        given: &GivenNonce,
+        given: &ReceivedNonce,
     ) -> Result<(), StorageError>;
 }

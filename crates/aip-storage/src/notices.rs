@@ -20,6 +20,8 @@ pub enum Notice {
     SessionSettled(RowId),
     /// The identity of this account was seen to change: forget what is cached of it.
     IdentityChanged(Did),
+    /// Somebody says that the identity of this account has changed: read it anew at its next use.
+    IdentityStale(Did),
 }
 
 /// Publishes notices to the other replicas and receives theirs.
@@ -46,7 +48,7 @@ impl Default for LocalNotices {
 
 impl LocalNotices {
     /// Tells the subscribers of this process.
-    pub fn tell(&self, notice: Notice) {
+    pub fn broadcast(&self, notice: Notice) {
         // An error says that nobody listens.
         let _ = self.0.send(notice);
     }
@@ -55,7 +57,7 @@ impl LocalNotices {
 #[async_trait]
 impl Notices for LocalNotices {
     async fn publish(&self, notice: &Notice) {
-        self.tell(notice.clone());
+        self.broadcast(notice.clone());
     }
 
     fn subscribe(&self) -> BoxStream<'static, Notice> {
@@ -81,6 +83,7 @@ impl Notice {
         match self {
             Self::SessionSettled(id) => format!("settled {id}"),
             Self::IdentityChanged(did) => format!("identity {did}"),
+            Self::IdentityStale(did) => format!("stale {did}"),
         }
     }
 
@@ -90,6 +93,7 @@ impl Notice {
         match kind {
             "settled" => Some(Self::SessionSettled(rest.parse().ok()?)),
             "identity" => Some(Self::IdentityChanged(Did::parse(rest).ok()?)),
+            "stale" => Some(Self::IdentityStale(Did::parse(rest).ok()?)),
             _ => None,
         }
     }
@@ -104,7 +108,8 @@ mod tests {
         let settled =
             Notice::SessionSettled("0192f3a4-7b1c-7def-8abc-0123456789ab".parse().unwrap());
         let identity = Notice::IdentityChanged(Did::parse("did:web:alice.example").unwrap());
-        for notice in [settled, identity] {
+        let stale = Notice::IdentityStale(Did::parse("did:web:alice.example").unwrap());
+        for notice in [settled, identity, stale] {
             assert_eq!(Notice::from_text(&notice.to_text()), Some(notice));
         }
         for text in [
@@ -112,6 +117,7 @@ mod tests {
             "settled",
             "settled x",
             "identity nobody",
+            "stale nobody",
             "later things",
         ] {
             assert_eq!(Notice::from_text(text), None, "{text}");

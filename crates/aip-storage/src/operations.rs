@@ -85,11 +85,14 @@ pub trait Operations: Send + Sync {
     async fn client_key_uses(&self) -> Result<Vec<ClientKeyUse>, StorageError>;
 
     /// Some value of a column, to try a key on.
-    async fn any_sealed(&self, column: SealedColumn) -> Result<Option<SealedValue>, StorageError>;
+    async fn sample_sealed_value(
+        &self,
+        column: SealedColumn,
+    ) -> Result<Option<SealedValue>, StorageError>;
 
     /// Values whose text does not begin with `prefix`, which names the key in use: by row, those
     /// after `after`, at most `limit`.
-    async fn sealed_otherwise(
+    async fn sealed_with_other_keys(
         &self,
         column: SealedColumn,
         prefix: &str,
@@ -127,7 +130,7 @@ impl SealedColumn {
         }
     }
 
-    /// Its table.
+    /// The SQL name of its table.
     pub const fn table(self) -> &'static str {
         match self {
             Self::FlowSecrets => "upstream_flows",

@@ -6,6 +6,8 @@ use std::str::FromStr;
 
 use url::{Host, Url};
 
+use crate::error::uri_excerpt;
+
 /// Longer ones do not survive every browser and proxy.
 const MAX_LENGTH: usize = 2000;
 
@@ -76,38 +78,33 @@ impl FromStr for RedirectUri {
     fn from_str(uri: &str) -> Result<Self, RedirectUriError> {
         let visible = uri.len() <= MAX_LENGTH && uri.bytes().all(|b| b.is_ascii_graphic());
         let url = Url::parse(uri).ok().filter(|_| visible);
-        let url = url.ok_or_else(|| RedirectUriError::NotAbsolute(shown(uri)))?;
+        let url = url.ok_or_else(|| RedirectUriError::NotAbsolute(uri_excerpt(uri)))?;
         let (authority, path) = split(uri);
         if uri.contains('#') {
-            return Err(RedirectUriError::Fragment(shown(uri)));
+            return Err(RedirectUriError::Fragment(uri_excerpt(uri)));
         }
         if uri.contains('*') {
-            return Err(RedirectUriError::Wildcard(shown(uri)));
+            return Err(RedirectUriError::Wildcard(uri_excerpt(uri)));
         }
         if !url.username().is_empty() || url.password().is_some() || authority.contains('@') {
-            return Err(RedirectUriError::Credentials(shown(uri)));
+            return Err(RedirectUriError::Credentials(uri_excerpt(uri)));
         }
         let mut segments = path.split('/');
         if uri.contains('\\') || segments.any(|segment| matches!(segment, "." | "..")) {
-            return Err(RedirectUriError::Ambiguous(shown(uri)));
+            return Err(RedirectUriError::Ambiguous(uri_excerpt(uri)));
         }
         let target = match url.scheme() {
             "https" if url.host().is_some() => RedirectTarget::Https,
             "http" if is_loopback(&url) => RedirectTarget::Loopback,
             // RFC 8252 §7.1: a private-use scheme is a reversed domain name, so it has a dot.
             scheme if scheme.contains('.') => RedirectTarget::Program,
-            _ => return Err(RedirectUriError::Scheme(shown(uri))),
+            _ => return Err(RedirectUriError::Scheme(uri_excerpt(uri))),
         };
         Ok(Self {
             text: uri.to_owned(),
             target,
         })
     }
-}
-
-/// As much of a URI as an error repeats.
-fn shown(uri: &str) -> String {
-    uri.chars().filter(|c| !c.is_control()).take(200).collect()
 }
 
 fn is_loopback(url: &Url) -> bool {

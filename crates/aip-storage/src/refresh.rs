@@ -22,12 +22,14 @@ use crate::upstream::{Lease, ReauthReason, SealedTokens, UpstreamSession};
 /// A lease that was just taken, with what the holders before left behind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claim {
-    /// The lease.
+    /// The right to refresh, until it lapses.
     pub lease: Lease,
     /// An attempt before was settled as uncertain.
     pub uncertain: bool,
     /// The fence under which a refresh was sent that nobody has settled.
     pub sent_under: Option<i64>,
+    /// The account is paused: its PDS said that it is not in use.
+    pub paused: bool,
 }
 
 /// Which due sessions to claim.
@@ -75,14 +77,14 @@ pub struct Refreshed {
     pub next_refresh_at: Timestamp,
     /// What is wrong with them, if the answer brought no access token that can be used: then this
     /// was a failed attempt, which left another refresh token behind.
-    pub trouble: Option<Trouble>,
+    pub partial: Option<PartialRefresh>,
     /// When the new tokens were asked for.
     pub asked_at: Timestamp,
 }
 
 /// A refresh that brought a refresh token and nothing else of use.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Trouble {
+pub struct PartialRefresh {
     /// Failed attempts, this one included.
     pub failures: u32,
     /// What the answer lacks, in words without a secret.
@@ -111,7 +113,7 @@ pub struct FailedRefresh<'a> {
     pub failure: &'a RefreshFailure,
     /// What was met, in words without a secret.
     pub error: &'a str,
-    /// When.
+    /// The time of the process, from which the next try counts.
     pub now: Timestamp,
 }
 
@@ -139,7 +141,7 @@ pub struct JournalEntry {
     pub fence: i64,
     /// The keyed hash of the refresh token that was sent.
     pub refresh: TokenHash,
-    /// When.
+    /// Before the request leaves.
     pub sent_at: Timestamp,
 }
 

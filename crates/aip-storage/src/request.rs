@@ -163,11 +163,11 @@ pub struct AnsweredRequest {
     pub delivery: Delivery,
     /// Who had signed in for it, if anybody had.
     pub did: Option<Did>,
-    /// What the app was told.
+    /// What the app received.
     pub answer: RequestAnswer,
 }
 
-/// What an app was told about its request.
+/// What an app received as the answer to its request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RequestAnswer {
     /// The grant of this id, whose code is not redeemed yet.
@@ -259,7 +259,7 @@ pub trait Requests: Send + Sync {
         now: Timestamp,
     ) -> Result<bool, StorageError>;
 
-    /// Ends a request without a grant and returns it, once. The app is told `error`.
+    /// Ends a request without a grant and returns it, once. The app receives `error`.
     async fn refuse_request(
         &self,
         token: &TokenHash,

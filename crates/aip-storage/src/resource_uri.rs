@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use url::Url;
 
+use crate::error::uri_excerpt;
+
 /// The longest identifier. With [`MAX_RESOURCES`] of them an access token that is a JWT still fits
 /// into a header.
 const MAX_LENGTH: usize = 255;
@@ -54,9 +56,7 @@ impl FromStr for ResourceUri {
         });
         match url {
             Some(_) => Ok(Self(text.to_owned())),
-            None => Err(ResourceUriError::NotAResource(
-                text.chars().filter(|c| !c.is_control()).take(200).collect(),
-            )),
+            None => Err(ResourceUriError::NotAResource(uri_excerpt(text))),
         }
     }
 }
@@ -87,6 +87,13 @@ impl ResourceList {
     #[must_use]
     pub fn without(&self, taken: &[&ResourceUri]) -> Self {
         let kept = self.iter().filter(|it| !taken.contains(it));
+        Self(kept.cloned().collect())
+    }
+
+    /// What of it is in `other`, too.
+    #[must_use]
+    pub fn within(&self, other: &Self) -> Self {
+        let kept = self.iter().filter(|it| other.contains(it.as_str()));
         Self(kept.cloned().collect())
     }
 

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use url::{Host, Url};
 
 use crate::client::{RedirectTarget, RedirectUri};
+use crate::error::uri_excerpt;
 
 /// The longest address of a document.
 const MAX_LENGTH: usize = 2000;
@@ -64,7 +65,7 @@ impl FromStr for SectorId {
     fn from_str(text: &str) -> Result<Self, SectorError> {
         match Host::parse(text) {
             Ok(host) if host.to_string() == text => Ok(Self(text.to_owned())),
-            _ => Err(SectorError::Host(shown(text))),
+            _ => Err(SectorError::Host(uri_excerpt(text))),
         }
     }
 }
@@ -133,7 +134,7 @@ impl FromStr for SectorUri {
                 text: text.to_owned(),
                 host: SectorId(host.to_owned()),
             }),
-            _ => Err(SectorError::Uri(shown(text))),
+            _ => Err(SectorError::Uri(uri_excerpt(text))),
         }
     }
 }
@@ -156,10 +157,6 @@ impl FromStr for Sector {
         }
         text.parse().map(Self::Host)
     }
-}
-
-fn shown(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(200).collect()
 }
 
 #[cfg(test)]

@@ -15,19 +15,19 @@ pub enum Subject {
     Pairwise(PairwiseSubject),
 }
 
-/// Not a `sub` of ours.
+/// The text is neither a DID nor a pairwise identifier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a subject is a DID, or 43 characters of base64url")]
-pub struct NoSubject;
+pub struct InvalidSubject;
 
 impl FromStr for Subject {
-    type Err = NoSubject;
+    type Err = InvalidSubject;
 
-    fn from_str(text: &str) -> Result<Self, NoSubject> {
+    fn from_str(text: &str) -> Result<Self, InvalidSubject> {
         if let Ok(did) = Did::parse(text) {
             return Ok(Self::Account(did));
         }
-        text.parse().map(Self::Pairwise).map_err(|_| NoSubject)
+        text.parse().map(Self::Pairwise).map_err(|_| InvalidSubject)
     }
 }
 

@@ -110,7 +110,7 @@ pub enum SessionKind {
     /// OAuth with `DPoP`.
     #[strum(serialize = "oauth")]
     OAuth,
-    /// An app password.
+    /// Begun with an app password.
     AppPassword,
 }
 
@@ -175,7 +175,7 @@ pub enum ReauthReason {
     LostResponse,
     /// The account moved to another PDS or authorization server.
     Moved,
-    /// The PDS gave no refresh token and the access token is over.
+    /// The PDS gave no refresh token and the access token has expired.
     NoRefreshToken,
     /// The PDS rejects even an access token that it has just given.
     Rejected,
@@ -205,7 +205,7 @@ pub enum EndReason {
     DelegationEnded,
 }
 
-/// A session that is over at AIP and not yet at its PDS.
+/// A session that has ended at AIP and not yet at its PDS.
 #[derive(Debug, Clone)]
 pub struct DueRevocation {
     /// The session, with the tokens to revoke.
@@ -217,7 +217,7 @@ pub struct DueRevocation {
 /// Which sessions an operator wants to see; what is `None` does not matter.
 #[derive(Debug, Clone, Default)]
 pub struct SessionFilter {
-    /// In this state.
+    /// Only sessions in this state; `None`: in any.
     pub state: Option<StateName>,
     /// Of this account.
     pub did: Option<Did>,

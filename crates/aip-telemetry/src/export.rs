@@ -24,7 +24,7 @@ const RETRY_PAUSE: Duration = Duration::from_secs(5);
 const MAX_PAUSE: Duration = Duration::from_secs(30);
 
 /// Tells exporters to send what they have and end.
-pub(crate) type Stop = watch::Receiver<bool>;
+pub(crate) type StopSignal = watch::Receiver<bool>;
 
 /// The end of the queue that is filled. Clones fill the same queue.
 pub(crate) struct Queue<T> {
@@ -35,9 +35,9 @@ pub(crate) struct Queue<T> {
 /// The end of the queue that is emptied, batch by batch.
 pub(crate) struct Batches<T> {
     items: mpsc::Receiver<T>,
-    stop: Stop,
-    most: usize,
-    patience: Duration,
+    stop: StopSignal,
+    max_items: usize,
+    max_wait: Duration,
 }
 
 /// Where batches go.
@@ -46,14 +46,14 @@ pub(crate) struct Collector {
     http: Arc<dyn Http>,
     url: http::Uri,
     headers: HeaderMap,
-    stop: Stop,
+    stop: StopSignal,
     /// Whether the last batch was lost, so that an outage is logged once.
     failing: AtomicBool,
 }
 
 /// Why a batch did not arrive.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Undelivered {
+pub(crate) enum DeliveryError {
     #[error(transparent)]
     Http(#[from] HttpError),
     #[error("the collector answered {status}")]
@@ -63,14 +63,14 @@ pub(crate) enum Undelivered {
     },
 }
 
-/// A queue for `capacity` items, emptied in batches of `most`, none of which waits longer than
-/// `patience` for company.
+/// A queue for `capacity` items, emptied in batches of `max_items`, none of which waits longer than
+/// `max_wait` for company.
 pub(crate) fn queue<T>(
     exporter: &'static str,
     capacity: usize,
-    most: usize,
-    patience: Duration,
-    stop: Stop,
+    max_items: usize,
+    max_wait: Duration,
+    stop: StopSignal,
 ) -> (Queue<T>, Batches<T>) {
     let (sender, items) = mpsc::channel(capacity);
     let queue = Queue {
@@ -80,8 +80,8 @@ pub(crate) fn queue<T>(
     let batches = Batches {
         items,
         stop,
-        most,
-        patience,
+        max_items,
+        max_wait,
     };
     (queue, batches)
 }
@@ -109,8 +109,8 @@ impl<T> Batches<T> {
             _ = self.stop.wait_for(|stop| *stop) => self.items.try_recv().ok()?,
         };
         let mut batch = vec![first];
-        let deadline = Instant::now() + self.patience;
-        while batch.len() < self.most {
+        let deadline = Instant::now() + self.max_wait;
+        while batch.len() < self.max_items {
             let item = tokio::select! {
                 biased;
                 item = self.items.recv() => item,
@@ -131,7 +131,7 @@ impl Collector {
         http: Arc<dyn Http>,
         url: http::Uri,
         headers: HeaderMap,
-        stop: Stop,
+        stop: StopSignal,
     ) -> Self {
         Self {
             exporter,
@@ -144,7 +144,7 @@ impl Collector {
     }
 
     /// Sends a batch. One that does not arrive is tried once more, then it is lost.
-    pub(crate) async fn deliver(&self, body: Bytes) -> Result<(), Undelivered> {
+    pub(crate) async fn deliver(&self, body: Bytes) -> Result<(), DeliveryError> {
         let mut outcome = self.post(body.clone()).await;
         if let Err(error) = &outcome
             && let Some(pause) = error.pause()
@@ -170,7 +170,7 @@ impl Collector {
         outcome
     }
 
-    async fn post(&self, body: Bytes) -> Result<(), Undelivered> {
+    async fn post(&self, body: Bytes) -> Result<(), DeliveryError> {
         let mut request = Request::new(body);
         *request.method_mut() = http::Method::POST;
         *request.uri_mut() = self.url.clone();
@@ -179,14 +179,14 @@ impl Collector {
         if answer.status.is_success() {
             return Ok(());
         }
-        Err(Undelivered::Status {
+        Err(DeliveryError::Status {
             status: answer.status,
             retry_after: retry_after(&answer.headers),
         })
     }
 }
 
-impl Undelivered {
+impl DeliveryError {
     /// How long to wait before trying again; `None` where that is of no use.
     fn pause(&self) -> Option<Duration> {
         match self {
@@ -214,7 +214,7 @@ mod tests {
 
     use super::*;
 
-    const PATIENCE: Duration = Duration::from_secs(5);
+    const MAX_WAIT: Duration = Duration::from_secs(5);
 
     /// Answers with the next of its statuses; without one it cannot be reached.
     struct Script(Mutex<Vec<u16>>);
@@ -262,7 +262,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_full_queue_loses_what_comes_and_nobody_waits() {
         let (_running, stop) = watch::channel(false);
-        let (queue, mut batches) = queue("test", 3, 2, PATIENCE, stop);
+        let (queue, mut batches) = queue("test", 3, 2, MAX_WAIT, stop);
         for item in 0..10 {
             queue.put(item);
         }
@@ -273,17 +273,17 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_batch_waits_for_company_and_not_for_long() {
         let (_running, stop) = watch::channel(false);
-        let (queue, mut batches) = queue("test", 9, 9, PATIENCE, stop);
+        let (queue, mut batches) = queue("test", 9, 9, MAX_WAIT, stop);
         queue.put(1);
         let began = Instant::now();
         assert_eq!(batches.next().await, Some(vec![1]));
-        assert_eq!(began.elapsed(), PATIENCE);
+        assert_eq!(began.elapsed(), MAX_WAIT);
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_is_queued_at_the_end_is_the_last_batch() {
         let (running, stop) = watch::channel(false);
-        let (queue, mut batches) = queue("test", 9, 2, PATIENCE, stop);
+        let (queue, mut batches) = queue("test", 9, 2, MAX_WAIT, stop);
         for item in 0..3 {
             queue.put(item);
         }

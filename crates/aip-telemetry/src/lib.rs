@@ -12,6 +12,7 @@ mod metrics;
 mod otlp;
 mod process;
 mod sentry;
+mod span_fields;
 mod spans;
 mod start;
 mod statsd;

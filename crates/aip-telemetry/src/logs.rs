@@ -1,21 +1,19 @@
 //! The log: one line per event, on standard error.
 
-use std::{fmt as text, io};
+use std::io;
 
-use tracing::span::Record;
 use tracing::subscriber::Subscriber;
 use tracing::{Level, Metadata};
-use tracing_subscriber::field::RecordFields;
-use tracing_subscriber::filter::{ParseError, filter_fn};
-use tracing_subscriber::fmt::format::{JsonFields, Writer};
-use tracing_subscriber::fmt::{self, FormatFields, FormattedFields, MakeWriter};
+use tracing_subscriber::Registry;
+use tracing_subscriber::filter::{LevelFilter, ParseError, Targets, filter_fn};
+use tracing_subscriber::fmt::{self, MakeWriter};
 use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::reload::{self, Handle};
 use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
-use tracing_subscriber::{EnvFilter, Registry};
 
 use crate::sentry::ErrorLayer;
+use crate::span_fields::{JsonSpanFields, PlainSpanFields};
 use crate::spans::SpanLayer;
 
 /// What is logged, and how.
@@ -46,15 +44,15 @@ pub enum LogError {
     Filter(#[from] ParseError),
     /// Somebody else logs in this process already.
     #[error("the log is set up already")]
-    Twice(#[from] TryInitError),
+    AlreadyInitialized(#[from] TryInitError),
     /// The log has ended.
     #[error("the filter of the log was not changed: {0}")]
-    Gone(#[from] reload::Error),
+    Closed(#[from] reload::Error),
 }
 
 /// Changes the log while it runs.
 #[derive(Debug, Clone)]
-pub struct LogHandle(Handle<EnvFilter, Registry>);
+pub struct LogHandle(Handle<Targets, Registry>);
 
 impl LogHandle {
     /// From now on, what `filter` says is logged. A filter that cannot be read changes nothing.
@@ -96,60 +94,35 @@ where
             .json()
             .flatten_event(true)
             .with_current_span(false)
-            .fmt_fields(AppendedJson::default())
+            .fmt_fields(JsonSpanFields)
             .boxed(),
-        LogFormat::Pretty => lines.boxed(),
+        LogFormat::Pretty if config.colours => lines.boxed(),
+        LogFormat::Pretty => lines.fmt_fields(PlainSpanFields).boxed(),
     };
     // For all layers, not for `lines` alone: when a library only asks whether something would be
     // logged, as sqlx does at each statement, and hears no, then a filter of one layer remembers
     // that and swallows the next line of the thread.
     let subscriber = Registry::default()
         .with(filter)
-        .with(filter_fn(is_no_wire_dump))
+        .with(filter_fn(is_loggable))
         .with(lines);
     Ok((subscriber, LogHandle(handle)))
 }
 
-/// The fields of a span as JSON. Fields that are recorded later are appended: `JsonFields` of
-/// tracing-subscriber 0.3.23 (2026-11-30) parses all of them and writes them anew each time. A field
-/// is recorded once; one that is recorded twice would be written twice.
-#[derive(Debug, Default)]
-struct AppendedJson(JsonFields);
-
-impl<'writer> FormatFields<'writer> for AppendedJson {
-    fn format_fields<R: RecordFields>(&self, writer: Writer<'writer>, fields: R) -> text::Result {
-        self.0.format_fields(writer, fields)
+/// Targets and levels alone, and nothing about spans: `EnvFilter` of tracing-subscriber 0.3.23 takes two
+/// locks whenever a span is entered or left, and brings a library for regular expressions with it.
+fn parse(filter: &str) -> Result<Targets, ParseError> {
+    let directives = filter.split(',').map(str::trim);
+    let directives: Vec<_> = directives.filter(|it| !it.is_empty()).collect();
+    if directives.is_empty() {
+        return Ok(Targets::new().with_default(LevelFilter::ERROR));
     }
-
-    fn add_fields(
-        &self,
-        current: &'writer mut FormattedFields<Self>,
-        fields: &Record<'_>,
-    ) -> text::Result {
-        let mut added = FormattedFields::<JsonFields>::new(String::new());
-        self.0.format_fields(added.as_writer(), fields)?;
-        let known = &mut current.fields;
-        match (known.strip_suffix('}'), added.fields.strip_prefix('{')) {
-            (Some(members), Some(more)) if members.len() > 1 && more != "}" => {
-                known.truncate(members.len());
-                known.push(',');
-                known.push_str(more);
-            }
-            // There are no members yet.
-            (_, Some(more)) if more != "}" => *known = added.fields,
-            _ => {}
-        }
-        Ok(())
-    }
-}
-
-fn parse(filter: &str) -> Result<EnvFilter, ParseError> {
-    EnvFilter::builder().parse(filter)
+    directives.join(",").parse()
 }
 
 /// At their lowest level, libraries log what goes over the wire: tokens, and bodies with
 /// passwords. Whatever the filter says, that is not for the log.
-fn is_no_wire_dump(metadata: &Metadata<'_>) -> bool {
+fn is_loggable(metadata: &Metadata<'_>) -> bool {
     let target = metadata.target();
     let ours = target == "aip" || target.starts_with("aip_") || target.starts_with("aip::");
     ours || *metadata.level() < Level::TRACE
@@ -167,9 +140,9 @@ mod tests {
     use super::*;
 
     #[derive(Clone, Default)]
-    struct Written(Arc<Mutex<Vec<u8>>>);
+    struct LogBuffer(Arc<Mutex<Vec<u8>>>);
 
-    impl io::Write for Written {
+    impl io::Write for LogBuffer {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             self.0.lock().unwrap().write(bytes)
         }
@@ -184,7 +157,7 @@ mod tests {
     }
 
     fn written_with(format: LogFormat, filter: &str, log: impl FnOnce(&LogHandle)) -> String {
-        let out = Written::default();
+        let out = LogBuffer::default();
         let writer = out.clone();
         let config = LogConfig {
             format,
@@ -228,6 +201,70 @@ mod tests {
             { "name": "some", "method": "GET", "status": 404, "error": "a \"quoted\" word" },
         ]);
         assert_eq!(object["spans"], expected);
+    }
+
+    #[test]
+    fn a_pretty_line_has_the_fields_of_its_spans() {
+        use tracing::field::Empty;
+        let line = written(LogFormat::Pretty, "info", || {
+            let span = tracing::info_span!(
+                "some",
+                method = "GET",
+                count = 3,
+                status = Empty,
+                error = Empty
+            );
+            span.record("status", 404);
+            span.record("error", "a \"quoted\" word");
+            let _inside = span.entered();
+            tracing::info!("look");
+        });
+        let fields = r#"some{method="GET" count=3 status=404 error="a \"quoted\" word"}: "#;
+        assert!(line.contains(fields), "{line}");
+    }
+
+    #[test]
+    fn values_of_every_kind_are_json() {
+        let line = written(LogFormat::Json, "info", || {
+            let span = tracing::info_span!(
+                "some",
+                r#type = "x",
+                tab = "a\tb",
+                word = "Grüße",
+                ratio = 0.5,
+                nan = f64::NAN,
+                yes = true,
+                below = -1,
+                list = ?["a", "}"],
+            );
+            span.in_scope(|| tracing::info!("look"));
+        });
+        let object: serde_json::Value = serde_json::from_str(&line).unwrap();
+        let expected = serde_json::json!([{
+            "name": "some", "type": "x", "tab": "a\tb", "word": "Grüße", "ratio": 0.5, "nan": null,
+            "yes": true, "below": -1, "list": "[\"a\", \"}\"]",
+        }]);
+        assert_eq!(object["spans"], expected);
+    }
+
+    #[test]
+    fn a_filter_is_levels_by_target() {
+        for (filter, expected) in [
+            ("INFO", "ours theirs"),
+            ("off", ""),
+            ("", ""),
+            ("warn, aip_x=DEBUG", "fine ours"),
+            ("info,aip_x=off,", "theirs"),
+        ] {
+            let lines = written(LogFormat::Pretty, filter, || {
+                tracing::debug!(target: "aip_x::y", "fine");
+                tracing::info!(target: "aip_x::y", "ours");
+                tracing::info!(target: "other", "theirs");
+            });
+            let words = ["fine", "ours", "theirs"];
+            let found: Vec<_> = words.into_iter().filter(|it| lines.contains(it)).collect();
+            assert_eq!(found.join(" "), expected, "{filter}: {lines}");
+        }
     }
 
     #[test]

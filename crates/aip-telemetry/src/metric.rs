@@ -4,11 +4,11 @@ use std::fmt::Write as _;
 
 use crate::table::METRICS;
 
-/// A metric.
+/// A row of the table of metrics.
 pub struct Metric {
-    /// Its name.
+    /// With its unit, or `_total`, at the end (<https://prometheus.io/docs/practices/naming/>).
     pub name: &'static str,
-    /// What it is.
+    /// Counter, gauge or histogram.
     pub kind: Kind,
     /// What one of it is.
     pub unit: Unit,
@@ -36,7 +36,7 @@ pub enum Kind {
 pub enum Unit {
     /// A thing, or something that happened.
     Count,
-    /// A second.
+    /// Seconds, also of durations below one.
     Seconds,
     /// A byte.
     Bytes,

@@ -12,7 +12,7 @@ use metrics_util::layers::{Fanout, FanoutBuilder};
 
 use crate::Service;
 use crate::process;
-use crate::statsd::Sums;
+use crate::statsd::MetricSums;
 use crate::table::METRICS;
 
 /// Bounds of histograms whose name ends in `_seconds`: from a look-up to a slow PDS.
@@ -21,7 +21,7 @@ const SECONDS: &[f64] = &[
 ];
 
 /// How often samples are folded into their buckets.
-const UPKEEP: Duration = Duration::from_secs(5);
+const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The metrics of the process.
 #[derive(Clone)]
@@ -35,12 +35,12 @@ pub enum MetricsError {
     Build(#[from] BuildError),
     /// Somebody else records in this process already.
     #[error("metrics are recorded already")]
-    Twice,
+    AlreadyInitialized,
 }
 
 impl Metrics {
     /// Makes this the recorder of the process. Works once.
-    pub(crate) fn install(sums: Option<Sums>) -> Result<Self, MetricsError> {
+    pub(crate) fn install(sums: Option<MetricSums>) -> Result<Self, MetricsError> {
         let prometheus = PrometheusBuilder::new()
             .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), SECONDS)?
             .build_recorder();
@@ -73,7 +73,7 @@ impl Metrics {
 
     /// Keeps memory bounded while nobody reads the metrics; never returns.
     pub(crate) async fn upkeep(self) {
-        let mut ticks = tokio::time::interval(UPKEEP);
+        let mut ticks = tokio::time::interval(UPKEEP_INTERVAL);
         loop {
             ticks.tick().await;
             self.0.run_upkeep();
@@ -81,7 +81,7 @@ impl Metrics {
     }
 }
 
-fn both(prometheus: PrometheusRecorder, sums: Sums) -> Fanout {
+fn both(prometheus: PrometheusRecorder, sums: MetricSums) -> Fanout {
     FanoutBuilder::default()
         .add_recorder(prometheus)
         .add_recorder(sums)
@@ -90,6 +90,6 @@ fn both(prometheus: PrometheusRecorder, sums: Sums) -> Fanout {
 
 impl<R> From<SetRecorderError<R>> for MetricsError {
     fn from(_: SetRecorderError<R>) -> Self {
-        Self::Twice
+        Self::AlreadyInitialized
     }
 }

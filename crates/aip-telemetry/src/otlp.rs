@@ -25,7 +25,7 @@ use opentelemetry_sdk::trace::{SpanData, SpanExporter as _};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::Service;
-use crate::export::{Batches, Collector, Stop, count, queue};
+use crate::export::{Batches, Collector, StopSignal, count, queue};
 use crate::spans::SpanLayer;
 
 const EXPORTER: &str = "otlp";
@@ -69,7 +69,7 @@ pub(crate) fn exporter(
     service: &Service,
     clock: Arc<dyn Clock>,
     rng: Arc<dyn Rng>,
-    stop: Stop,
+    stop: StopSignal,
 ) -> Result<(SpanLayer, impl Future<Output = ()> + Send + use<>), TracesError> {
     let url: Uri = config.endpoint.parse().map_err(|_| TracesError::Endpoint)?;
     if !matches!(url.scheme_str(), Some("http" | "https")) {

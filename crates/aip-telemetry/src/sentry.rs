@@ -24,7 +24,7 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 
 use crate::Service;
-use crate::export::{Batches, Collector, Queue, Stop, count, queue};
+use crate::export::{Batches, Collector, Queue, StopSignal, count, queue};
 
 const EXPORTER: &str = "sentry";
 /// Reports that wait; more are dropped.
@@ -66,7 +66,7 @@ pub(crate) fn exporter(
     service: &Service,
     clock: Arc<dyn Clock>,
     rng: Arc<dyn Rng>,
-    stop: Stop,
+    stop: StopSignal,
 ) -> Result<(ErrorLayer, impl Future<Output = ()> + Send + use<>), ErrorsError> {
     let dsn = parse(config.dsn.expose_secret())?;
     let agent = format!("aip/{}", service.version);
@@ -96,7 +96,7 @@ pub(crate) fn exporter(
     Ok((layer, run(batches, collector, stop)))
 }
 
-async fn run(mut batches: Batches<Envelope>, collector: Collector, mut stop: Stop) {
+async fn run(mut batches: Batches<Envelope>, collector: Collector, mut stop: StopSignal) {
     while let Some(envelopes) = batches.next().await {
         for envelope in envelopes {
             let mut body = Vec::new();

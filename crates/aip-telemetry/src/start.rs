@@ -12,10 +12,10 @@ use crate::logs::{self, LogConfig, LogError, LogHandle};
 use crate::metrics::{Metrics, MetricsError};
 use crate::otlp::{self, TracesConfig, TracesError};
 use crate::sentry::{self, ErrorsConfig, ErrorsError};
-use crate::statsd::{StatsdConfig, Sums};
+use crate::statsd::{MetricSums, StatsdConfig};
 
 /// How long exporters may take to send what they have when the program ends.
-const FLUSH: Duration = Duration::from_secs(3);
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// What is told, and to whom.
 pub struct Config {
@@ -43,13 +43,13 @@ pub struct Service {
 /// Why nothing can be told.
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
-    /// The log.
+    /// The filter of the log is wrong, or a log is set up already.
     #[error(transparent)]
     Log(#[from] LogError),
-    /// Metrics.
+    /// The recorder of metrics cannot be installed.
     #[error(transparent)]
     Metrics(#[from] MetricsError),
-    /// Traces.
+    /// The URL or a header of the trace collector is wrong.
     #[error(transparent)]
     Traces(#[from] TracesError),
     /// Error reports.
@@ -101,7 +101,7 @@ pub fn init(
         exporters.spawn(task);
     }
     let log = logs::init(&config.log, spans, errors)?;
-    let sums = config.statsd.as_ref().map(|_| Sums::new());
+    let sums = config.statsd.as_ref().map(|_| MetricSums::new());
     let metrics = Metrics::install(sums.clone())?;
     Metrics::introduce(&service, clock.now());
     if let (Some(sums), Some(statsd)) = (sums, config.statsd) {
@@ -134,7 +134,7 @@ impl Telemetry {
         // Without exporters nobody listens.
         let _ = self.stop.send(true);
         let all = async { while self.exporters.join_next().await.is_some() {} };
-        if tokio::time::timeout(FLUSH, all).await.is_err() {
+        if tokio::time::timeout(FLUSH_TIMEOUT, all).await.is_err() {
             tracing::warn!("telemetry flush timed out, dropping what is queued");
         }
     }

@@ -5,6 +5,14 @@ use crate::metric::{Kind, Metric, Unit};
 /// Every metric there is, by name.
 pub const METRICS: &[Metric] = &[
     Metric {
+        name: "aip_account_hints_total",
+        kind: Kind::Counter,
+        unit: Unit::Count,
+        labels: &["outcome"],
+        help: "Hints about accounts from events: `identity` (read anew at its next use), `resumed`, `paused`, `unverified`, `dropped` (too many), `stranger`.",
+        alert: "`dropped` grows: the event server sends more than is followed",
+    },
+    Metric {
         name: "aip_build_info",
         kind: Kind::Gauge,
         unit: Unit::Count,
@@ -61,6 +69,30 @@ pub const METRICS: &[Metric] = &[
         alert: "",
     },
     Metric {
+        name: "aip_event_stream_connected",
+        kind: Kind::Gauge,
+        unit: Unit::Count,
+        labels: &[],
+        help: "Whether this process follows a stream of events; one of all replicas does.",
+        alert: "the sum over all replicas 0 for 10 minutes, where a stream is configured",
+    },
+    Metric {
+        name: "aip_event_stream_failures_total",
+        kind: Kind::Counter,
+        unit: Unit::Count,
+        labels: &[],
+        help: "Ends of the stream of events that nobody here wanted.",
+        alert: "",
+    },
+    Metric {
+        name: "aip_events_total",
+        kind: Kind::Counter,
+        unit: Unit::Count,
+        labels: &["kind"],
+        help: "Frames of the stream of events (`identity`, `account`, `other`, `malformed`).",
+        alert: "",
+    },
+    Metric {
         name: "aip_exports_total",
         kind: Kind::Counter,
         unit: Unit::Count,
@@ -109,6 +141,14 @@ pub const METRICS: &[Metric] = &[
         alert: "above 5 minutes: the keeper does not keep up",
     },
     Metric {
+        name: "aip_keeper_refreshes_deferred_total",
+        kind: Kind::Counter,
+        unit: Unit::Count,
+        labels: &[],
+        help: "Refreshes that were deferred because the account is not in use.",
+        alert: "",
+    },
+    Metric {
         name: "aip_keeper_spilled_total",
         kind: Kind::Counter,
         unit: Unit::Count,
@@ -122,7 +162,7 @@ pub const METRICS: &[Metric] = &[
         unit: Unit::Count,
         labels: &["outcome"],
         help: "Attempts to tell an app of a logout (OpenID Connect Back-Channel Logout): `delivered`, `deferred` (tried again later) or `given_up`; and logouts that are `dropped` because too many wait for the app.",
-        alert: "`given_up` or `dropped` growing: log lines that begin with `client not told of` name the app",
+        alert: "`given_up` or `dropped` growing: log lines that begin with `logout notification` name the app",
     },
     Metric {
         name: "aip_process_cpu_seconds",

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use aip_atproto::{Did, Origin};
 use aip_base::Timestamp;
-use aip_storage::nonces::{GivenNonce, ServerRole, SharedNonces};
+use aip_storage::nonces::{ReceivedNonce, ServerRole, SharedNonces};
 use aip_storage::notices::{Notice, Notices};
 use aip_storage::rates::{Quota, RateLimits, Verdict};
 use futures_util::future::join_all;
@@ -13,7 +13,7 @@ use futures_util::stream::{BoxStream, StreamExt as _};
 use tokio::time::{Instant, timeout};
 
 /// How long a notice may take.
-const PATIENCE: Duration = Duration::from_secs(20);
+const NOTICE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Not a round number, so that arithmetic in anything but whole microseconds shows.
 const NOW: Timestamp = Timestamp::from_micros(1_767_225_600_123_457);
@@ -119,7 +119,7 @@ pub async fn shared_nonces_hold(nonces: &dyn SharedNonces) {
     let role = ServerRole::Authorization;
     assert_eq!(nonces.newest_nonce(role, &one).await.unwrap(), None);
 
-    let given = |nonce: &str, seconds| GivenNonce {
+    let given = |nonce: &str, seconds| ReceivedNonce {
         nonce: nonce.to_owned(),
         at: NOW + Duration::from_secs(seconds),
     };
@@ -178,7 +178,7 @@ pub async fn notices_hold(here: &dyn Notices, there: &dyn Notices) {
     for listener in &mut listeners {
         let mut missing = dids.clone();
         while !missing.is_empty() {
-            let heard = timeout(PATIENCE, listener.next()).await;
+            let heard = timeout(NOTICE_TIMEOUT, listener.next()).await;
             if let Some(Notice::IdentityChanged(did)) = heard.expect("a notice in time") {
                 missing.remove(did.as_str());
             }
@@ -192,7 +192,7 @@ pub async fn until_heard(
     notice: &Notice,
     listener: &mut BoxStream<'static, Notice>,
 ) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + NOTICE_TIMEOUT;
     loop {
         assert!(Instant::now() < deadline, "{notice:?} is not heard");
         publisher.publish(notice).await;

@@ -11,7 +11,7 @@ use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep};
 
 /// Runs `"$@"` until standard input ends, so also when the test is killed, and cleans up.
-const GUARD: &str = r#"
+const GUARD_SCRIPT: &str = r#"
 dir=$1; shift
 cd "$dir"
 "$@" >log 2>&1 </dev/null &
@@ -22,14 +22,17 @@ wait "$server" 2>/dev/null
 "#;
 
 /// How long a server may take to start, to stop, or to agree with others.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const SERVER_TIMEOUT: Duration = Duration::from_secs(30);
 
 static DIRECTORIES: AtomicU32 = AtomicU32::new(0);
 
 /// A server.
 pub struct ValkeyServer {
     directory: PathBuf,
+    /// The program, or a shell that becomes it.
+    program: String,
     arguments: Vec<String>,
+    variables: Vec<(String, String)>,
     /// How `valkey-cli` reaches it.
     reach: Vec<String>,
     guard: Option<Child>,
@@ -94,10 +97,55 @@ impl ValkeyServer {
         .await
     }
 
-    async fn run(directory: PathBuf, arguments: Vec<String>, reach: Vec<String>) -> Self {
+    /// What `script` becomes: a shell that finds `valkey-server` and `valkey-cli` on its path, and ends as the
+    /// first. `reach` is how `valkey-cli` reaches the server.
+    pub async fn of_script(
+        script: &str,
+        arguments: &[&str],
+        variables: &[(&str, &str)],
+        reach: &[&str],
+    ) -> Self {
+        let directory = directory();
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        for part in ["server", "cli"] {
+            let link = directory.join(format!("valkey-{part}"));
+            let mut folders = std::env::split_paths(&path);
+            let found = folders.find_map(|folder| {
+                let there = folder.join(program(part));
+                there.is_file().then_some(there)
+            });
+            let found = found.expect("`program` has found it");
+            std::os::unix::fs::symlink(found, link).expect("the directory takes links");
+        }
+        let mut all = vec!["-c".to_owned(), script.to_owned(), "sh".to_owned()];
+        all.extend(arguments.iter().map(|&it| it.to_owned()));
+        let mut environment = vec![(
+            "PATH".to_owned(),
+            format!("{}:{}", directory.display(), path.display()),
+        )];
+        let variables = variables.iter();
+        environment.extend(variables.map(|&(name, value)| (name.to_owned(), value.to_owned())));
         let mut server = Self {
             directory,
+            program: "sh".to_owned(),
+            arguments: all,
+            variables: environment,
+            reach: reach.iter().map(|&it| it.to_owned()).collect(),
+            guard: None,
+        };
+        server.begin().await;
+        server
+    }
+
+    async fn run(directory: PathBuf, mut arguments: Vec<String>, reach: Vec<String>) -> Self {
+        if !arguments.iter().any(|it| it == "--sentinel") {
+            arguments.extend(["--save", ""].map(str::to_owned));
+        }
+        let mut server = Self {
+            directory,
+            program: program("server"),
             arguments,
+            variables: Vec::new(),
             reach,
             guard: None,
         };
@@ -105,23 +153,19 @@ impl ValkeyServer {
         server
     }
 
-    /// Starts the server again, empty, after [`Self::kill`].
+    /// Starts the server again, with what it has written itself alone, after [`Self::kill`].
     pub async fn begin(&mut self) {
-        let program = program("server");
+        let program = &self.program;
         let guard = Command::new("sh")
-            .args(["-c", GUARD, "sh"])
+            .args(["-c", GUARD_SCRIPT, "sh"])
             .arg(&self.directory)
-            .arg(&program)
+            .arg(program)
             .args(&self.arguments)
-            .args(if self.is_sentinel() {
-                &[][..]
-            } else {
-                &["--save", ""]
-            })
+            .envs(self.variables.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::piped())
             .spawn();
         self.guard = Some(guard.expect("`sh` runs"));
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + SERVER_TIMEOUT;
         while self.try_cli(&["PING"]).await.as_deref() != Some("PONG") {
             let log = std::fs::read_to_string(self.directory.join("log")).unwrap_or_default();
             assert!(
@@ -176,10 +220,6 @@ impl ValkeyServer {
             .expect("the command line client of Valkey or Redis is installed");
         let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
         output.status.success().then_some(text)
-    }
-
-    fn is_sentinel(&self) -> bool {
-        self.arguments.iter().any(|it| it == "--sentinel")
     }
 }
 

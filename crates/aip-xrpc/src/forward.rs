@@ -17,7 +17,7 @@ use http_body_util::BodyExt as _;
 
 use crate::error::{CALLER_PACE, ForwardError, MAX_WRITE_BYTES};
 use crate::headers::{self, ATPROTO_PROXY};
-use crate::methods::is_passed_on;
+use crate::methods::is_proxied_by_pds;
 use crate::permission_sets::SetReader;
 use crate::permit::{
     CallHead, Judgement, PermittedCall, Refusal, permit, permit_default_service, permit_write,
@@ -28,7 +28,7 @@ use crate::session;
 use crate::verdict::{collect_answer, status_for_app};
 
 /// Bodies up to this size are kept for a retry; larger ones stream.
-const MAX_KEPT_BYTES: u64 = 64 * 1024;
+const MAX_BUFFERED_BYTES: u64 = 64 * 1024;
 
 /// Forwards calls.
 pub struct Forwarder {
@@ -85,7 +85,7 @@ impl Forwarder {
         }
         let mut to_pds = headers::to_pds(call.headers);
         let named = single(call.headers, ATPROTO_PROXY)?;
-        let default = call.default_proxy.filter(|_| is_passed_on(&call.nsid));
+        let default = call.default_proxy.filter(|_| is_proxied_by_pds(&call.nsid));
         if let (None, Some(service)) = (named, default) {
             headers::name_service(&mut to_pds, service);
         }
@@ -118,8 +118,8 @@ impl Forwarder {
         // The body first, which may be slow: a token is asked for when it can be used.
         let judged = permitted.as_ref().and_then(PermittedCall::judged_body);
         let payload = match judged {
-            Some(judged) => Payload::Kept(judged.clone()),
-            None if call.method != Method::POST => Payload::Kept(Bytes::new()),
+            Some(judged) => Payload::Buffered(judged.clone()),
+            None if call.method != Method::POST => Payload::Buffered(Bytes::new()),
             None => payload(call.headers, body).await?,
         };
         let read = call.session.ok_or(KeeperError::Unknown)?;
@@ -134,15 +134,15 @@ impl Forwarder {
         let narrow = session::withholds_email(permitted.name(), call.scope);
         if narrow {
             // The answer is read here, so it must come whole and as it is.
-            headers::ask_for_the_whole(&mut to_pds);
+            headers::request_full_response(&mut to_pds);
             to_pds.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }
         let outgoing = Outgoing {
             call: permitted,
             headers: to_pds,
             caller: OnBehalfOf {
-                account: active.did.as_str().into(),
-                client: call.client.as_str().into(),
+                account: active.did.shared(),
+                client: call.client.shared(),
             },
         };
         if let Some(delegate) = call.delegate.filter(|_| call.method == Method::POST) {
@@ -160,7 +160,7 @@ impl Forwarder {
         if let Some(allowance) = allowance
             && head.status != StatusCode::TOO_MANY_REQUESTS
         {
-            allowance.tell(&mut head.headers);
+            allowance.write_headers(&mut head.headers);
         }
         if narrow {
             // They are those of the whole answer.
@@ -186,7 +186,7 @@ impl Forwarder {
     ) -> Result<(), KeeperError> {
         let upstream = &self.keeper.upstream;
         let (clock, rng) = (&*upstream.clock, &*upstream.rng);
-        let event = AuditEvent::new(clock, rng, AuditKind::DelegatedCall, &call.in_words());
+        let event = AuditEvent::new(clock, rng, AuditKind::DelegatedCall, &call.to_text());
         let event = event.of_account(&active.did).by_delegate(delegate);
         upstream.storage.record(&event.of_client(client)).await?;
         Ok(())
@@ -234,8 +234,8 @@ async fn payload(headers: &HeaderMap, body: Body) -> Result<Payload, ForwardErro
     let length = text(headers, &CONTENT_LENGTH).map_or(Some(0), |it| it.parse::<u64>().ok());
     let chunked = headers.contains_key(http::header::TRANSFER_ENCODING);
     match length {
-        Some(length) if length <= MAX_KEPT_BYTES && !chunked => {
-            Ok(Payload::Kept(collect(body, MAX_WRITE_BYTES).await?))
+        Some(length) if length <= MAX_BUFFERED_BYTES && !chunked => {
+            Ok(Payload::Buffered(collect(body, MAX_WRITE_BYTES).await?))
         }
         _ => Ok(Payload::Stream(body)),
     }
@@ -243,7 +243,7 @@ async fn payload(headers: &HeaderMap, body: Body) -> Result<Payload, ForwardErro
 
 /// The header of that name, at most once and as text: what is judged is what the PDS gets.
 fn single<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<Option<&'a str>, ForwardError> {
-    headers::judged(headers, name).map_err(|AmbiguousHeader| ForwardError::Header(name))
+    headers::single_header_text(headers, name).map_err(|AmbiguousHeader| ForwardError::Header(name))
 }
 
 fn text(headers: &HeaderMap, name: impl http::header::AsHeaderName) -> Option<&str> {

@@ -60,10 +60,13 @@ static RESPONSE_HEADERS: [HeaderName; 17] = [
     HeaderName::from_static("retry-after"),
 ];
 
+/// About as many headers are added to those that cross: where there is room, none is moved for it.
+const OWN_HEADERS: usize = 8;
+
 /// The headers of an app's request that go on to the PDS.
 pub fn to_pds(from_app: &HeaderMap) -> HeaderMap {
     // A header without a value says nothing, but servers differ on that.
-    pass(from_app, &REQUEST_HEADERS, |_, value| {
+    select_headers(from_app, &REQUEST_HEADERS, |_, value| {
         !value.as_bytes().trim_ascii().is_empty()
     })
 }
@@ -71,7 +74,7 @@ pub fn to_pds(from_app: &HeaderMap) -> HeaderMap {
 /// The headers of a PDS's answer that go on to the app.
 pub fn to_app(from_pds: &HeaderMap) -> HeaderMap {
     // A relative one would lead to an address of AIP's.
-    pass(from_pds, &RESPONSE_HEADERS, |name, value| {
+    select_headers(from_pds, &RESPONSE_HEADERS, |name, value| {
         name != LOCATION || is_absolute(value)
     })
 }
@@ -91,7 +94,7 @@ pub(crate) fn name_service(to_pds: &mut HeaderMap, service: &ServiceRef) {
 }
 
 /// Takes out what makes an answer partial or empty: conditions and ranges.
-pub(crate) fn ask_for_the_whole(to_pds: &mut HeaderMap) {
+pub(crate) fn request_full_response(to_pds: &mut HeaderMap) {
     for name in [
         IF_MATCH,
         IF_MODIFIED_SINCE,
@@ -106,18 +109,18 @@ pub(crate) fn ask_for_the_whole(to_pds: &mut HeaderMap) {
 
 /// The header of that name as the PDS gets it, at most once and as text: what is judged is what is
 /// sent.
-pub fn judged<'a>(
+pub fn single_header_text<'a>(
     from_app: &'a HeaderMap,
     name: &'static str,
 ) -> Result<Option<&'a str>, AmbiguousHeader> {
-    if is_for_this_hop(from_app, name) {
+    if is_hop_by_hop(from_app, name) {
         return Ok(None);
     }
     single_header(from_app, name)
 }
 
 /// Whether the sender names the header in `Connection`.
-fn is_for_this_hop(headers: &HeaderMap, name: &str) -> bool {
+fn is_hop_by_hop(headers: &HeaderMap, name: &str) -> bool {
     headers.get_all(CONNECTION).iter().any(|value| {
         let mut options = value.as_bytes().split(|byte| *byte == b',');
         options.any(|option| option.trim_ascii().eq_ignore_ascii_case(name.as_bytes()))
@@ -133,17 +136,17 @@ fn is_absolute(location: &HeaderValue) -> bool {
 }
 
 /// Those of `list` that pass. Their names are those of the list: to copy one costs nothing.
-fn pass(
+fn select_headers(
     headers: &HeaderMap,
     list: &'static [HeaderName],
     passes: impl Fn(&HeaderName, &HeaderValue) -> bool,
 ) -> HeaderMap {
-    let mut crossing = HeaderMap::with_capacity(list.len());
+    let mut crossing = HeaderMap::with_capacity(list.len().min(headers.len()) + OWN_HEADERS);
     for (name, value) in headers {
         let Some(listed) = list.iter().find(|listed| *listed == name) else {
             continue;
         };
-        if passes(listed, value) && !is_for_this_hop(headers, listed.as_str()) {
+        if passes(listed, value) && !is_hop_by_hop(headers, listed.as_str()) {
             crossing.append(listed.clone(), value.clone());
         }
     }
@@ -335,12 +338,16 @@ mod tests {
                 let mut sent = map(&[(name, value), ("connection", "keep-alive")]);
                 sent.append(CONNECTION, connection.parse().unwrap());
                 assert!(to_pds(&sent).is_empty(), "{connection}");
-                assert_eq!(judged(&sent, name).ok().flatten(), None, "{connection}");
+                assert_eq!(
+                    single_header_text(&sent, name).ok().flatten(),
+                    None,
+                    "{connection}"
+                );
             }
             // The name of another is another name.
             let sent = map(&[(name, value), ("connection", "x-if-range, acceptx, , rang")]);
             assert_eq!(names(&to_pds(&sent)), [name]);
-            assert_eq!(judged(&sent, name).ok().flatten(), Some(value));
+            assert_eq!(single_header_text(&sent, name).ok().flatten(), Some(value));
         }
         for (name, value) in TO_THE_APP {
             let answered = map(&[(name, value), ("connection", name)]);
@@ -366,7 +373,7 @@ mod tests {
     #[test]
     fn what_makes_an_answer_partial_can_be_taken_out() {
         let mut sent = to_pds(&map(&TO_THE_PDS));
-        ask_for_the_whole(&mut sent);
+        request_full_response(&mut sent);
         for (name, _) in TO_THE_PDS {
             let partial = name.starts_with("if-") || name == "range";
             assert_eq!(sent.contains_key(name), !partial, "{name}");

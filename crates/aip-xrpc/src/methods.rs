@@ -10,7 +10,7 @@ use aip_atproto::{AccountAttr, IdentityAttr, Nsid};
 use http::Method;
 
 /// Everything below it is in [`METHODS`] or refused.
-const GROUP: &str = "com.atproto";
+const COM_ATPROTO: &str = "com.atproto";
 
 /// What a method needs besides `atproto`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,12 +33,11 @@ pub(crate) enum Needs {
 
 /// A method of `com.atproto`.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Known {
+pub(crate) struct KnownMethod {
     /// Its name, as the lexicon spells it.
     pub(crate) name: &'static str,
     /// `GET` for a query, `POST` for a procedure.
     pub(crate) verb: Method,
-    /// What it needs.
     pub(crate) needs: Needs,
 }
 
@@ -46,25 +45,25 @@ pub(crate) struct Known {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Lookup {
     /// A method of the table.
-    Known(&'static Known),
+    KnownMethod(&'static KnownMethod),
     /// The name of a method of the table, with other letter case.
-    Misspelt(&'static Known),
+    Misspelt(&'static KnownMethod),
     /// In `com.atproto`, but not in the table.
     Unknown,
     /// A method of some other service.
-    Elsewhere,
+    OtherService,
 }
 
-const fn query(name: &'static str, needs: Needs) -> Known {
-    Known {
+const fn query(name: &'static str, needs: Needs) -> KnownMethod {
+    KnownMethod {
         name,
         verb: Method::GET,
         needs,
     }
 }
 
-const fn procedure(name: &'static str, needs: Needs) -> Known {
-    Known {
+const fn procedure(name: &'static str, needs: Needs) -> KnownMethod {
+    KnownMethod {
         name,
         verb: Method::POST,
         needs,
@@ -73,7 +72,7 @@ const fn procedure(name: &'static str, needs: Needs) -> Known {
 
 /// The lexicons of `com.atproto`, without those that no token of an app opens: administration,
 /// invitations, passwords, other sessions, and the making and deleting of accounts.
-static METHODS: [Known; 47] = {
+static METHODS: [KnownMethod; 47] = {
     use AccountAttr::{Email, Repo, Status};
     use Needs::{Account, Blob, Identity, Nothing, Records, Service, ServiceToken};
     [
@@ -144,10 +143,10 @@ static METHODS: [Known; 47] = {
 
 /// Whether a PDS serves the method by passing it on to another service. What it serves itself it serves
 /// with the `atproto-proxy` header or without.
-pub(crate) fn is_passed_on(nsid: &Nsid) -> bool {
+pub(crate) fn is_proxied_by_pds(nsid: &Nsid) -> bool {
     match look_up(nsid) {
-        Lookup::Elsewhere => true,
-        Lookup::Known(known) => known.needs == Needs::Service,
+        Lookup::OtherService => true,
+        Lookup::KnownMethod(known) => known.needs == Needs::Service,
         Lookup::Misspelt(_) | Lookup::Unknown => false,
     }
 }
@@ -155,14 +154,14 @@ pub(crate) fn is_passed_on(nsid: &Nsid) -> bool {
 /// Looks a method up.
 pub(crate) fn look_up(nsid: &Nsid) -> Lookup {
     let name = nsid.as_str();
-    if !nsid.is_within(GROUP) {
-        return Lookup::Elsewhere;
+    if !nsid.is_within(COM_ATPROTO) {
+        return Lookup::OtherService;
     }
     let found = METHODS
         .iter()
         .find(|known| known.name.eq_ignore_ascii_case(name));
     match found {
-        Some(known) if known.name == name => Lookup::Known(known),
+        Some(known) if known.name == name => Lookup::KnownMethod(known),
         Some(known) => Lookup::Misspelt(known),
         None => Lookup::Unknown,
     }
@@ -179,7 +178,7 @@ mod tests {
     #[test]
     fn every_method_is_listed_once_and_found() {
         for known in &METHODS {
-            assert_eq!(looked_up(known.name), Lookup::Known(known));
+            assert_eq!(looked_up(known.name), Lookup::KnownMethod(known));
         }
     }
 
@@ -197,7 +196,7 @@ mod tests {
             ("com.atproto.future.method", false),
         ] {
             assert_eq!(
-                is_passed_on(&Nsid::parse(name).unwrap()),
+                is_proxied_by_pds(&Nsid::parse(name).unwrap()),
                 passed_on,
                 "{name}"
             );
@@ -221,8 +220,8 @@ mod tests {
         assert_eq!(looked_up("com.atproto.createRecord"), Lookup::Unknown);
         assert_eq!(
             looked_up("com.atprotox.repo.createRecord"),
-            Lookup::Elsewhere
+            Lookup::OtherService
         );
-        assert_eq!(looked_up("app.bsky.feed.getTimeline"), Lookup::Elsewhere);
+        assert_eq!(looked_up("app.bsky.feed.getTimeline"), Lookup::OtherService);
     }
 }

@@ -35,7 +35,7 @@ pub(crate) struct SetReader<'a> {
 }
 
 /// Why it is not known now what a set holds.
-enum Unread {
+enum UnavailableSet {
     /// Nobody says it.
     Unavailable(LexiconError),
     /// The app has had too many read.
@@ -57,14 +57,15 @@ impl SetReader<'_> {
         if !includes || !matches!(refusal, Refusal::Scope(_)) {
             return Err(refusal.into());
         }
-        let (wider, unread) = self.with_sets(scope).await;
+        // In a box: calls that the token itself allows need none of it.
+        let (wider, unread) = Box::pin(self.with_sets(scope)).await;
         match (judge(&wider), unread) {
             // The one that could not be read may be the one that allows it.
-            (Err(Refusal::Scope(_)), Some(Unread::Unavailable(error))) => {
+            (Err(Refusal::Scope(_)), Some(UnavailableSet::Unavailable(error))) => {
                 tracing::warn!(%error, "permission set unavailable");
                 Err(ForwardError::PermissionSets)
             }
-            (Err(Refusal::Scope(_)), Some(Unread::TooOften(over))) => {
+            (Err(Refusal::Scope(_)), Some(UnavailableSet::TooOften(over))) => {
                 metrics::counter!("aip_rate_limited_total", "limit" => "permission_sets")
                     .increment(1);
                 Err(over.into())
@@ -75,7 +76,7 @@ impl SetReader<'_> {
 
     /// The scope with what its sets hold, and why it is not known what one of them holds. They are read
     /// side by side, so that one that is slow keeps no other from being read.
-    async fn with_sets(&self, scope: &ScopeSet) -> (ScopeSet, Option<Unread>) {
+    async fn with_sets(&self, scope: &ScopeSet) -> (ScopeSet, Option<UnavailableSet>) {
         let includes = scope.iter().filter_map(|it| match it {
             Scope::Include(include) => Some(include),
             _ => None,
@@ -99,16 +100,16 @@ impl SetReader<'_> {
     }
 
     /// The set; `None` if nobody publishes it: then it holds nothing.
-    async fn read(&self, set: &Nsid) -> Result<Option<Arc<PermissionSet>>, Unread> {
+    async fn read(&self, set: &Nsid) -> Result<Option<Arc<PermissionSet>>, UnavailableSet> {
         // Who asks for what others read already costs nothing, so what is read is counted where it begins.
         if let Some(quota) = self.quota
             && !self.resolver.remembers_permission_set(set)
             && let Err(over) = quota.may_read_set(self.client, self.now)
         {
             // What is kept of it is good for longer than it is taken without a look.
-            let kept = timeout(DEADLINE, self.resolver.kept_permission_set(set)).await;
+            let kept = timeout(DEADLINE, self.resolver.cached_permission_set(set)).await;
             let kept = kept.ok().flatten();
-            return kept.map(Some).ok_or(Unread::TooOften(over));
+            return kept.map(Some).ok_or(UnavailableSet::TooOften(over));
         }
         let count = || {
             if let Some(quota) = self.quota {
@@ -119,11 +120,13 @@ impl SetReader<'_> {
         match read.await {
             Ok(Ok(set)) => Ok(Some(set)),
             Ok(Err(LexiconError::NotPublished(..))) => Ok(None),
-            Ok(Err(error @ LexiconError::Unavailable(..))) => Err(Unread::Unavailable(error)),
+            Ok(Err(error @ LexiconError::Unavailable(..))) => {
+                Err(UnavailableSet::Unavailable(error))
+            }
             Err(_) => {
                 let reason = HttpError::Deadline(DEADLINE).to_string();
                 let error = LexiconError::Unavailable(set.clone(), reason);
-                Err(Unread::Unavailable(error))
+                Err(UnavailableSet::Unavailable(error))
             }
         }
     }

@@ -13,7 +13,7 @@ use aip_atproto::{
 use bytes::Bytes;
 use http::Method;
 
-use crate::methods::{Known, Lookup, Needs, look_up};
+use crate::methods::{KnownMethod, Lookup, Needs, look_up};
 use crate::service_token::{ServiceTokenRefusal, judge_service_token};
 use crate::session;
 use crate::writes::{self, BodyRefusal};
@@ -138,7 +138,7 @@ impl PermittedCall {
 
     /// The method, and the records that it writes: `createRecord: create app.bsky.feed.post`, each kind
     /// once with its number.
-    pub(crate) fn in_words(&self) -> String {
+    pub(crate) fn to_text(&self) -> String {
         let mut kinds: Vec<(String, usize)> = Vec::new();
         for (collection, action) in &self.touches {
             let kind = format!("{} {collection}", action.as_str());
@@ -175,8 +175,8 @@ impl PermittedCall {
 /// Judges a call by its head.
 pub fn permit(scope: &ScopeSet, call: CallHead<'_>) -> Result<Judgement, Refusal> {
     let known = match look_up(call.nsid) {
-        Lookup::Known(known) => Some(known),
-        Lookup::Elsewhere => None,
+        Lookup::KnownMethod(known) => Some(known),
+        Lookup::OtherService => None,
         Lookup::Unknown => return Err(Refusal::Method(call.nsid.clone())),
         Lookup::Misspelt(known) => {
             return Err(Refusal::Spelling {
@@ -253,9 +253,9 @@ pub fn permit_default_service(
     session: &ScopeSet,
     call: CallHead<'_>,
 ) -> Result<PermittedCall, Refusal> {
-    const ANY: &str = "*";
+    const ANY_AUDIENCE: &str = "*";
     let nsid = call.nsid;
-    let everywhere = scope.allows_rpc(nsid, ANY);
+    let everywhere = scope.allows_rpc(nsid, ANY_AUDIENCE);
     let no_further = |held: &Scope| match held {
         Scope::Rpc(rpc) if rpc.methods().has(nsid) => match rpc.audience() {
             Audience::Service(service) => scope.allows_rpc(nsid, service.as_str()),
@@ -265,12 +265,13 @@ pub fn permit_default_service(
         Scope::Include(_) => everywhere || scope.contains(held),
         _ => true,
     };
-    let covered = (everywhere || !session.allows_rpc(nsid, ANY)) && session.iter().all(no_further);
+    let covered =
+        (everywhere || !session.allows_rpc(nsid, ANY_AUDIENCE)) && session.iter().all(no_further);
     require(covered, || format!("rpc:{nsid}?aud=*"))?;
     Ok(PermittedCall::for_head(call))
 }
 
-fn check_verb(known: &Known, verb: &Method) -> Result<(), Refusal> {
+fn check_verb(known: &KnownMethod, verb: &Method) -> Result<(), Refusal> {
     // Whoever takes GET takes HEAD (RFC 9110 §9.1).
     if *verb == known.verb || (known.verb == Method::GET && *verb == Method::HEAD) {
         return Ok(());
@@ -318,13 +319,13 @@ pub(crate) fn require(
     if allowed {
         Ok(())
     } else {
-        Err(InsufficientScope(askable(&missing())))
+        Err(InsufficientScope(requestable_scope(&missing())))
     }
 }
 
 /// A scope that an app can ask for, and the person be asked about, instead of one that says what
 /// was missing in a way that no server understands.
-fn askable(missing: &str) -> String {
+fn requestable_scope(missing: &str) -> String {
     match Scope::parse(missing) {
         Scope::Other(_) => Scope::suggestion(missing).unwrap_or_else(|| missing.to_owned()),
         scope => scope.to_string(),

@@ -19,7 +19,7 @@ fn allowed(
 ) -> bool {
     let nsid = nsid(method);
     let verb = match look_up(&nsid) {
-        Lookup::Known(known) => known.verb.clone(),
+        Lookup::KnownMethod(known) => known.verb.clone(),
         _ => Method::GET,
     };
     let call = CallHead {
@@ -450,7 +450,7 @@ fn a_refusal_names_a_scope_that_an_app_can_ask_for() {
     ] {
         let nsid = nsid(method);
         let verb = match look_up(&nsid) {
-            Lookup::Known(known) => known.verb.clone(),
+            Lookup::KnownMethod(known) => known.verb.clone(),
             _ => Method::GET,
         };
         let call = CallHead {
@@ -483,12 +483,12 @@ fn an_empty_content_type_is_the_same_as_none() {
 }
 
 #[test]
-fn a_write_is_told_by_its_kinds() {
+fn a_write_is_described_by_its_kinds() {
     let words = |method: &str, body: &str| {
         let nsid = nsid(method);
         let call = call(&Method::POST, &nsid);
         let permitted = permit_write(&scope("atproto repo:*"), call, body.as_bytes());
-        permitted.unwrap().in_words()
+        permitted.unwrap().to_text()
     };
     let create = "com.atproto.repo.createRecord";
     let put = "com.atproto.repo.putRecord";

@@ -68,7 +68,7 @@ pub struct Allowance {
 #[error("more than {} calls {of} within five minutes", .allowance.limit)]
 pub struct OverQuota {
     /// Which count is full.
-    pub of: Of,
+    pub of: QuotaKind,
     /// What is left: nothing.
     pub allowance: Allowance,
     /// When the next call is permitted.
@@ -77,7 +77,7 @@ pub struct OverQuota {
 
 /// What is counted together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Of {
+pub enum QuotaKind {
     /// The calls of one app for one account.
     Account,
     /// The calls of one app at one PDS.
@@ -86,7 +86,7 @@ pub enum Of {
     PermissionSets,
 }
 
-impl std::fmt::Display for Of {
+impl std::fmt::Display for QuotaKind {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Account => "of this app for this account",
@@ -122,12 +122,12 @@ impl CallQuota {
     ) -> Result<Allowance, OverQuota> {
         let counts = [
             (
-                Of::Account,
+                QuotaKind::Account,
                 Key::Account(client.to_owned(), account.clone()),
                 quota(self.limits.account),
             ),
             (
-                Of::Client,
+                QuotaKind::Client,
                 Key::Client(client.to_owned(), pds.clone()),
                 quota(self.limits.client),
             ),
@@ -170,7 +170,7 @@ impl CallQuota {
         match decide(kept, SET_READS, now) {
             (Verdict::Permitted, _) => Ok(()),
             (Verdict::Refused { retry_after }, _) => Err(OverQuota {
-                of: Of::PermissionSets,
+                of: QuotaKind::PermissionSets,
                 allowance: Allowance::of(SET_READS, kept.unwrap_or(now), now),
                 retry_after,
             }),
@@ -201,7 +201,7 @@ impl Allowance {
     }
 
     /// Tells it in the headers of an answer.
-    pub fn tell(&self, headers: &mut HeaderMap) {
+    pub fn write_headers(&self, headers: &mut HeaderMap) {
         for (name, value) in self.fields() {
             if let Ok(value) = HeaderValue::from_str(&value) {
                 headers.insert(name, value);
@@ -242,7 +242,7 @@ mod tests {
         })
     }
 
-    fn take(calls: &CallQuota, client: &str, account: &str, pds: &str) -> Result<u32, Of> {
+    fn take(calls: &CallQuota, client: &str, account: &str, pds: &str) -> Result<u32, QuotaKind> {
         let account = Did::parse(&format!("did:web:{account}.example")).unwrap();
         let pds = Origin::parse(&format!("https://{pds}.example")).unwrap();
         let taken = calls.take(client, &account, &pds, NOW);
@@ -256,10 +256,10 @@ mod tests {
             .map(|_| take(&calls, "app", "alice", "pds"))
             .collect();
         assert_eq!(left, [Ok(2), Ok(1), Ok(0)]);
-        assert_eq!(take(&calls, "app", "alice", "pds"), Err(Of::Account));
+        assert_eq!(take(&calls, "app", "alice", "pds"), Err(QuotaKind::Account));
         assert_eq!(take(&calls, "app", "bob", "pds"), Ok(1));
         assert_eq!(take(&calls, "app", "bob", "pds"), Ok(0));
-        assert_eq!(take(&calls, "app", "bob", "pds"), Err(Of::Client));
+        assert_eq!(take(&calls, "app", "bob", "pds"), Err(QuotaKind::Client));
         // What is refused is not counted, and nobody else is held back.
         assert_eq!(take(&calls, "app", "bob", "other"), Ok(0));
         assert_eq!(take(&calls, "other", "alice", "pds"), Ok(2));
@@ -274,7 +274,10 @@ mod tests {
         }
         for _ in 0..3 {
             let over = calls.may_read_set("app", NOW).unwrap_err();
-            assert_eq!((over.of, over.allowance.remaining), (Of::PermissionSets, 0));
+            assert_eq!(
+                (over.of, over.allowance.remaining),
+                (QuotaKind::PermissionSets, 0)
+            );
             assert_eq!(over.retry_after, SET_READS.every);
             assert!(over.to_string().contains("more than 100 calls"), "{over}");
             // One that began while it was asked for is one too many, and puts nothing off.
@@ -297,7 +300,7 @@ mod tests {
         let over = calls.take("app", &account, &pds, NOW).unwrap_err();
         assert_eq!(over.retry_after, Duration::from_secs(100));
         let mut headers = HeaderMap::new();
-        over.allowance.tell(&mut headers);
+        over.allowance.write_headers(&mut headers);
         let said = |name: &str| headers[name].to_str().unwrap().to_owned();
         assert_eq!(said("ratelimit-limit"), "3");
         assert_eq!(said("ratelimit-remaining"), "0");

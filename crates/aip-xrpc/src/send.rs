@@ -24,7 +24,7 @@ const HEAD_DEADLINE: Duration = Duration::from_mins(1);
 
 /// A body, with or without the possibility to send it again.
 pub(crate) enum Payload {
-    Kept(Bytes),
+    Buffered(Bytes),
     Stream(Body),
 }
 
@@ -56,42 +56,54 @@ impl Forwarder {
         payload: Payload,
     ) -> Result<Response<Body>, ForwardError> {
         match payload {
-            Payload::Kept(bytes) => self.send_kept(outgoing, &active, bytes).await,
+            Payload::Buffered(bytes) => self.send_buffered(outgoing, &active, bytes).await,
+            // In a box, as what it holds would make every other call larger.
             Payload::Stream(body) => {
-                let mut tries = self.tries(&active.pds).await;
-                // A stream can be sent once, so nonce and token are made sure of beforehand, by a
-                // call that costs the PDS little.
-                let probe = Outgoing::probe(outgoing);
-                let answer = self
-                    .send_kept_in(&mut tries, &probe, &active, Bytes::new())
-                    .await?;
-                drop(answer);
-                let active = self.keeper.recent_session(read).await?;
-                let nonce = tries.nonce_for(&active.pds).map(str::to_owned);
-                let attempt = self.attempt(outgoing, &active, body, nonce.as_deref());
-                let response = tries.run(attempt).await?;
-                tries.end(nonce_of(response.headers()).map(str::to_owned));
-                // A 401 about AIP's session must not look to the app like one about its own token.
-                match judge(response, &active.auth, outgoing.call.name()).await? {
-                    Verdict::Good(response) => Ok(response),
-                    _ => Err(ForwardError::Rejected),
-                }
+                Box::pin(self.send_stream(outgoing, read, &active, body)).await
             }
         }
     }
 
+    /// Sends a body that can be sent once. So nonce and token are made sure of beforehand, by a call that
+    /// costs the PDS little.
+    async fn send_stream(
+        &self,
+        outgoing: &Outgoing,
+        read: &SessionRead,
+        active: &ActiveSession,
+        body: Body,
+    ) -> Result<Response<Body>, ForwardError> {
+        let mut tries = self.tries(&active.pds).await;
+        let probe = Outgoing::probe(outgoing);
+        let answer = self
+            .send_buffered_in(&mut tries, &probe, active, Bytes::new())
+            .await?;
+        drop(answer);
+        let active = self.keeper.recent_session(read).await?;
+        let nonce = tries.nonce_for(&active.pds).map(str::to_owned);
+        let attempt = self.attempt(outgoing, &active, body, nonce.as_deref());
+        let response = tries.run(attempt).await?;
+        tries.end(nonce_of(response.headers()).map(str::to_owned));
+        // A 401 about AIP's session must not look to the app like one about its own token.
+        match judge(response, &active.auth, outgoing.call.name()).await? {
+            Verdict::Good(response) => Ok(response),
+            _ => Err(ForwardError::Rejected),
+        }
+    }
+
     /// Sends a body that can be sent again: for a nonce, and once more with refreshed tokens.
-    async fn send_kept(
+    async fn send_buffered(
         &self,
         outgoing: &Outgoing,
         active: &ActiveSession,
         bytes: Bytes,
     ) -> Result<Response<Body>, ForwardError> {
         let mut tries = self.tries(&active.pds).await;
-        self.send_kept_in(&mut tries, outgoing, active, bytes).await
+        self.send_buffered_in(&mut tries, outgoing, active, bytes)
+            .await
     }
 
-    async fn send_kept_in(
+    async fn send_buffered_in(
         &self,
         tries: &mut NonceTries<'_>,
         outgoing: &Outgoing,
@@ -101,7 +113,19 @@ impl Forwarder {
         if let Ok(response) = self.exchange(tries, outgoing, active, &bytes).await? {
             return Ok(response);
         }
-        // The tokens may be older than those that are stored by now: these are tried.
+        // In a box, as above.
+        Box::pin(self.send_again(tries, outgoing, active, bytes)).await
+    }
+
+    /// Sends a call again whose token was rejected. The token may be older than the one that is stored by
+    /// now: that one is tried.
+    async fn send_again(
+        &self,
+        tries: &mut NonceTries<'_>,
+        outgoing: &Outgoing,
+        active: &ActiveSession,
+        bytes: Bytes,
+    ) -> Result<Response<Body>, ForwardError> {
         let (id, generation) = (active.id, active.generation);
         let mut active = self.keeper.refresh_after_rejection(id, generation).await?;
         let mut rejection = match self.exchange(tries, outgoing, &active, &bytes).await? {
@@ -194,7 +218,7 @@ impl Forwarder {
             return Ok(rejection);
         }
         let (id, generation) = (active.id, active.generation);
-        if !self.keeper.rejected_for_good(id, generation).await? {
+        if !self.keeper.end_if_rejected(id, generation).await? {
             return Err(ForwardError::Rejected);
         }
         let reason = ReauthReason::Rejected;

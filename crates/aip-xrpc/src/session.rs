@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn the_methods_that_change_something_are_told_apart() {
+    fn the_methods_that_change_something_are_distinguished() {
         for (method, email, identity) in [
             ("com.atproto.identity.updateHandle", false, true),
             ("com.atproto.identity.submitPlcOperation", false, true),

@@ -11,11 +11,11 @@ use serde::Deserialize;
 /// The largest answer that is looked at.
 const MAX_ANSWER_BYTES: usize = 1024 * 1024;
 /// How a PDS names a token that is no good in the body of an answer: as XRPC and as OAuth do.
-const REJECTIONS: [&str; 3] = ["ExpiredToken", "InvalidToken", "invalid_token"];
+const REJECTION_CODES: [&str; 3] = ["ExpiredToken", "InvalidToken", "invalid_token"];
 
 /// Methods that take a token from a mail in their body, and answer 400 about that one in the same
 /// words.
-const WITH_OTHER_TOKENS: [&str; 4] = [
+const METHODS_WITH_OTHER_TOKENS: [&str; 4] = [
     "com.atproto.server.confirmEmail",
     "com.atproto.server.deleteAccount",
     "com.atproto.server.resetPassword",
@@ -75,10 +75,10 @@ pub(crate) async fn judge(
         return Ok(Verdict::NewNonce(nonce));
     }
     let about_another = status == StatusCode::BAD_REQUEST
-        && WITH_OTHER_TOKENS
+        && METHODS_WITH_OTHER_TOKENS
             .iter()
             .any(|it| it.eq_ignore_ascii_case(method));
-    Ok(if REJECTIONS.contains(&error) && !about_another {
+    Ok(if REJECTION_CODES.contains(&error) && !about_another {
         Verdict::Rejected(response)
     } else {
         Verdict::Good(response)

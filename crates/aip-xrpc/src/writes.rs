@@ -9,7 +9,7 @@ use bytes::Bytes;
 use serde_json::{Map, Value};
 
 /// The members that decide what is written, by any method.
-const DECISIVE: [&str; 5] = ["repo", "collection", "rkey", "writes", "$type"];
+const DECISIVE_MEMBERS: [&str; 5] = ["repo", "collection", "rkey", "writes", "$type"];
 
 /// A member that JavaScript does not treat like others.
 const PROTOTYPE: &str = "__proto__";
@@ -34,7 +34,6 @@ pub enum BodyRefusal {
 /// A body that was understood.
 #[derive(Debug)]
 pub(crate) struct Writes {
-    /// What it touches.
     pub(crate) touches: Vec<(Nsid, RepoAction)>,
     /// The same body, written anew.
     pub(crate) body: Bytes,
@@ -126,7 +125,7 @@ fn collection(members: &Map<String, Value>) -> Result<Nsid, BodyRefusal> {
 fn check_names(members: &Map<String, Value>) -> Result<(), BodyRefusal> {
     let ambiguous = |name: &String| {
         let decisive = |it: &str| name.eq_ignore_ascii_case(it) && name != it;
-        name == PROTOTYPE || DECISIVE.iter().any(|it| decisive(it))
+        name == PROTOTYPE || DECISIVE_MEMBERS.iter().any(|it| decisive(it))
     };
     if members.keys().any(ambiguous) {
         return Err(BodyRefusal::Call("it has a member with an ambiguous name"));

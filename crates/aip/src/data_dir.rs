@@ -30,7 +30,7 @@ pub(crate) struct DataDir(PathBuf);
 
 /// The right to run a server on a data folder, or to write its keys, for as long as it is held.
 #[derive(Debug)]
-pub(crate) struct Exclusive(
+pub(crate) struct DataDirLock(
     #[expect(dead_code, reason = "the lock ends when the file closes")] File,
 );
 
@@ -46,10 +46,10 @@ impl DataDir {
     }
 
     /// Claims the folder for this server.
-    pub(crate) fn lock(&self) -> anyhow::Result<Exclusive> {
+    pub(crate) fn lock(&self) -> anyhow::Result<DataDirLock> {
         let (path, file) = self.lock_file(LOCK)?;
         match file.try_lock() {
-            Ok(()) => Ok(Exclusive(file)),
+            Ok(()) => Ok(DataDirLock(file)),
             Err(TryLockError::WouldBlock) => bail!(
                 "another `aip serve` runs on the data folder {}; end it, or choose another folder with AIP_DATA_DIR",
                 self.0.display()
@@ -86,11 +86,11 @@ impl DataDir {
     }
 
     /// Waits for the right to write key files: whoever holds it writes them alone.
-    pub(crate) fn lock_keys(&self) -> anyhow::Result<Exclusive> {
+    pub(crate) fn lock_keys(&self) -> anyhow::Result<DataDirLock> {
         let (path, file) = self.lock_file(KEYS_LOCK)?;
         file.lock()
             .with_context(|| format!("cannot lock {}", path.display()))?;
-        Ok(Exclusive(file))
+        Ok(DataDirLock(file))
     }
 
     fn lock_file(&self, name: &str) -> anyhow::Result<(PathBuf, File)> {
@@ -128,10 +128,11 @@ impl DataDir {
         clock: &dyn Clock,
         rng: &dyn Rng,
     ) -> anyhow::Result<KeySet> {
-        let json = self.kept(
-            SIGNING_KEYS,
-            || Ok(KeySet::generate(clock, rng)?.to_json()?),
-        )?;
+        let json =
+            self.read_or_create(
+                SIGNING_KEYS,
+                || Ok(KeySet::generate(clock, rng)?.to_json()?),
+            )?;
         load(&json, active).with_context(|| self.0.join(SIGNING_KEYS).display().to_string())
     }
 
@@ -161,7 +162,7 @@ impl DataDir {
                 "keys.master_keys (AIP_MASTER_KEYS)".to_owned(),
             ),
             None => (
-                self.kept(MASTER_KEYS, || Ok(MasterKeys::generate(rng).to_json()))?,
+                self.read_or_create(MASTER_KEYS, || Ok(MasterKeys::generate(rng).to_json()))?,
                 self.0.join(MASTER_KEYS).display().to_string(),
             ),
         };
@@ -170,7 +171,7 @@ impl DataDir {
 
     /// What is in that file, made if it is not there. Two processes that start on an empty folder
     /// at once must not each make keys: the database would be sealed with some that are gone.
-    fn kept(
+    fn read_or_create(
         &self,
         name: &str,
         make: impl FnOnce() -> anyhow::Result<SecretString>,

@@ -14,19 +14,19 @@ use crate::progress::Progress;
 /// What only the owner may read and write.
 const PRIVATE_FILE: u32 = 0o600;
 /// How often it is looked how large a file has become.
-const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+const SIZE_POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The write-ahead log of a database: it may hold the newest transactions.
 pub(crate) fn write_ahead_log(database: &Path) -> PathBuf {
-    beside(database, "-wal")
+    sibling(database, "-wal")
 }
 
 /// What processes that use a database share; nothing that is kept.
 pub(crate) fn shared_memory(database: &Path) -> PathBuf {
-    beside(database, "-shm")
+    sibling(database, "-shm")
 }
 
-fn beside(database: &Path, ending: &str) -> PathBuf {
+fn sibling(database: &Path, ending: &str) -> PathBuf {
     let mut name = database.as_os_str().to_owned();
     name.push(ending);
     name.into()
@@ -104,7 +104,7 @@ pub(crate) fn rename(from: &Path, to: &Path) -> anyhow::Result<()> {
 }
 
 /// Waits for `work`, which writes `file`, and tells meanwhile how large the file is.
-pub(crate) async fn watched<T>(
+pub(crate) async fn with_size_progress<T>(
     work: impl Future<Output = T>,
     file: &Path,
     mut progress: Progress,
@@ -117,7 +117,7 @@ pub(crate) async fn watched<T>(
                 progress.end(size());
                 return done;
             }
-            () = sleep(LOOK_INTERVAL) => progress.at(size()),
+            () = sleep(SIZE_POLL_INTERVAL) => progress.update(size()),
         }
     }
 }
@@ -127,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_open_file_is_told_from_what_has_taken_its_place() {
+    fn an_open_file_is_distinguished_from_what_has_taken_its_place() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("draft");
         let file = open_private(&path).unwrap();

@@ -14,14 +14,14 @@ use crate::data_dir::{DataDir, MASTER_KEYS, SIGNING_KEYS, load, read, write_priv
 use crate::runtime::Runtime;
 
 /// Where keys are kept.
-pub(crate) enum KeySetPlace {
+pub(crate) enum KeySetLocation {
     /// In this file.
     File(PathBuf),
     /// In the database.
     Database,
 }
 
-impl KeySetPlace {
+impl KeySetLocation {
     /// The file, if it is one.
     pub(crate) fn file(&self) -> Option<&Path> {
         match self {
@@ -31,7 +31,7 @@ impl KeySetPlace {
     }
 
     /// How servers learn of a change.
-    pub(crate) fn followed(&self) -> &'static str {
+    pub(crate) fn change_notice(&self) -> &'static str {
         match self {
             Self::File(_) => "Send SIGHUP to every server",
             Self::Database => "Every server learns of it within 15 seconds",
@@ -39,7 +39,7 @@ impl KeySetPlace {
     }
 
     /// How a new key comes to be published.
-    pub(crate) fn published(&self) -> &'static str {
+    pub(crate) fn publication_notice(&self) -> &'static str {
         match self {
             Self::File(_) => "Send SIGHUP to every server, so that it is published",
             Self::Database => "Every server publishes it within 15 seconds",
@@ -47,7 +47,7 @@ impl KeySetPlace {
     }
 }
 
-impl fmt::Display for KeySetPlace {
+impl fmt::Display for KeySetLocation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(path) => path.display().fmt(f),
@@ -56,19 +56,19 @@ impl fmt::Display for KeySetPlace {
     }
 }
 
-/// Changes the key set where it is kept: `change` is told the time.
+/// Changes the key set where it is kept: `change` receives the time.
 pub(crate) async fn change_key_set<T>(
     runtime: &Runtime,
     loaded: &LoadedConfig,
     change: impl FnOnce(&mut KeySet, Timestamp) -> anyhow::Result<T>,
-) -> anyhow::Result<(T, KeySetPlace)> {
+) -> anyhow::Result<(T, KeySetLocation)> {
     let now = runtime.storage.database_time(SystemClock.now()).await?;
     let Some((stored, mut there)) = runtime.stored_keys(loaded).await? else {
         let keys = &loaded.config.keys;
         let (done, path) = runtime
             .data_dir
             .change_key_set(keys, |set| change(set, now))?;
-        return Ok((done, KeySetPlace::File(path)));
+        return Ok((done, KeySetLocation::File(path)));
     };
     let done = change(&mut there.set, now)?;
     if !stored.replace(there.generation, &there.set).await? {
@@ -77,7 +77,7 @@ pub(crate) async fn change_key_set<T>(
              done: run the command again"
         );
     }
-    Ok((done, KeySetPlace::Database))
+    Ok((done, KeySetLocation::Database))
 }
 
 /// Refuses a key set that no command can write.

@@ -16,7 +16,7 @@ use crate::failure::Failure;
 
 const ERROR: Style = AnsiColor::Red.on_default().bold();
 /// The narrowest column that texts are broken into.
-const NARROWEST: usize = 20;
+const MIN_WRAP_COLUMNS: usize = 20;
 
 /// How results are printed: for people as a table, or as a block for each where the terminal is too
 /// narrow for it; as a table however narrow it is; for programs.
@@ -45,11 +45,11 @@ impl Format {
         match self {
             Self::Json => json(rows),
             _ if rows.is_empty() => {
-                say(R::NONE);
+                print_status(R::NONE);
                 Ok(())
             }
             Self::Wide => text(&table(rows)),
-            Self::Table => text(&fitting(rows, width())),
+            Self::Table => text(&table_or_blocks(rows, width())),
         }
     }
 
@@ -58,7 +58,7 @@ impl Format {
         match self {
             Self::Json => json(result),
             Self::Table | Self::Wide => {
-                say(words);
+                print_status(words);
                 Ok(())
             }
         }
@@ -74,7 +74,7 @@ fn table<R: Row>(rows: &[R]) -> String {
 }
 
 /// A table if it fits, otherwise a block for each row.
-fn fitting<R: Row>(rows: &[R], width: Option<usize>) -> String {
+fn table_or_blocks<R: Row>(rows: &[R], width: Option<usize>) -> String {
     let table = table(rows);
     let widest = table.lines().map(|line| line.chars().count()).max();
     match width {
@@ -106,7 +106,7 @@ fn block<'a>(
     let names = members.clone().map(|(name, _)| name.chars().count()).max();
     let names = names.unwrap_or_default() + 2;
     let lines = members.map(|(name, value)| {
-        let value = broken(&value, width, names);
+        let value = wrapped(&value, width, names);
         format!("{name:<names$}{value}").trim_end().to_owned()
     });
     lines.collect::<Vec<_>>().join("\n")
@@ -114,9 +114,9 @@ fn block<'a>(
 
 /// `text` in lines of at most `width`, broken at blanks; all but the first begin with `indent`
 /// blanks, and the first has room for them. A word that is longer stays whole, to be copied.
-pub(crate) fn broken(text: &str, width: Option<usize>, indent: usize) -> String {
+pub(crate) fn wrapped(text: &str, width: Option<usize>, indent: usize) -> String {
     let room = width.map_or(usize::MAX, |width| {
-        width.saturating_sub(indent).max(NARROWEST)
+        width.saturating_sub(indent).max(MIN_WRAP_COLUMNS)
     });
     let mut lines = Vec::new();
     for paragraph in text.lines() {
@@ -159,7 +159,7 @@ pub(crate) fn instant_in_name(at: Timestamp) -> anyhow::Result<String> {
 }
 
 /// A time for people: its largest unit and the next one.
-pub(crate) fn words_for(time: Duration) -> String {
+pub(crate) fn human_duration(time: Duration) -> String {
     const UNITS: [(u64, &str); 4] = [(86_400, "d"), (3_600, "h"), (60, "min"), (1, "s")];
     let seconds = time.as_secs();
     let mut rest = seconds;
@@ -192,12 +192,12 @@ pub(crate) fn text(text: &str) -> anyhow::Result<()> {
 }
 
 /// Says something that is no result.
-pub(crate) fn say(words: &str) {
+pub(crate) fn print_status(words: &str) {
     let _ = writeln!(anstream::stderr().lock(), "{words}");
 }
 
 /// Says something in the place of the line before, on a terminal.
-pub(crate) fn say_over(words: &str) {
+pub(crate) fn rewrite_status(words: &str) {
     /// Erases the line from the cursor on (ECMA-48 §8.3.41).
     const ERASE: &str = "\u{1b}[K";
     let mut out = anstream::stderr().lock();
@@ -211,7 +211,7 @@ pub(crate) fn stderr_is_a_terminal() -> bool {
 
 /// Says why the command failed.
 pub(crate) fn error(failure: &Failure) {
-    say(&format!("{ERROR}error:{ERROR:#} {failure}"));
+    print_status(&format!("{ERROR}error:{ERROR:#} {failure}"));
 }
 
 /// Says what is wrong with the words of a command, or how it is used. Wrong words are quoted, and
@@ -219,7 +219,7 @@ pub(crate) fn error(failure: &Failure) {
 pub(crate) fn usage(error: &clap::Error) {
     let words = error.render().ansi().to_string();
     if error.use_stderr() {
-        say(without_credentials(&words).trim_end());
+        print_status(without_credentials(&words).trim_end());
     } else {
         // That nobody reads it is no failure.
         let _ = text(words.trim_end());
@@ -234,7 +234,7 @@ pub(crate) fn log_error(failure: &Failure) {
         "message": failure.to_string(),
         "target": "aip",
     });
-    say(&line.to_string());
+    print_status(&line.to_string());
 }
 
 /// Whether standard error takes colours: a terminal, unless `NO_COLOR` says otherwise.
@@ -275,7 +275,7 @@ mod tests {
     #[test]
     fn a_table_that_fits_is_one() {
         for width in [None, Some(200)] {
-            let shown = fitting(&SESSIONS, width);
+            let shown = table_or_blocks(&SESSIONS, width);
             assert_eq!(shown.lines().count(), 3, "{shown}");
             assert!(shown.trim_start().starts_with("SESSION"), "{shown}");
         }
@@ -284,7 +284,7 @@ mod tests {
     #[test]
     fn a_table_that_is_too_wide_becomes_blocks_with_broken_lines() {
         assert_eq!(
-            fitting(&SESSIONS, Some(50)),
+            table_or_blocks(&SESSIONS, Some(50)),
             "session     0192f3a4-7b1c-7def-8abc-0123456789ab\n\
              last error  the PDS did not answer in time, and is\n            \
              left alone for a while\n\n\
@@ -292,7 +292,7 @@ mod tests {
              last error  -"
         );
         for width in [1, 20, 50, 80] {
-            let shown = fitting(&SESSIONS, Some(width));
+            let shown = table_or_blocks(&SESSIONS, Some(width));
             let id = shown.lines().find(|line| line.contains(SESSIONS[1].id));
             assert!(id.is_some(), "an id stays whole to be copied: {shown}");
         }
@@ -300,16 +300,16 @@ mod tests {
 
     #[test]
     fn lines_are_broken_at_blanks_and_kept_where_they_were() {
-        assert_eq!(broken("one two\n  three", None, 4), "one two\n      three");
+        assert_eq!(wrapped("one two\n  three", None, 4), "one two\n      three");
         let long = "eleven twelve thirteen fourteen";
         assert_eq!(
-            broken(long, Some(24), 2),
+            wrapped(long, Some(24), 2),
             "eleven twelve thirteen\n  fourteen"
         );
     }
 
     #[test]
-    fn a_time_is_told_in_its_two_largest_units() {
+    fn a_time_is_printed_in_its_two_largest_units() {
         for (seconds, words) in [
             (0, "0 s"),
             (59, "59 s"),
@@ -318,7 +318,7 @@ mod tests {
             (86_400 * 3 + 59, "3 d"),
             (86_400 * 3 + 7_200, "3 d 2 h"),
         ] {
-            assert_eq!(words_for(Duration::from_secs(seconds)), words);
+            assert_eq!(human_duration(Duration::from_secs(seconds)), words);
         }
     }
 }

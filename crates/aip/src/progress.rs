@@ -16,7 +16,7 @@ const TERMINAL_INTERVAL: Duration = Duration::from_millis(200);
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
 /// A copy that took less is told of by its result alone.
-const WORTH_TELLING: Duration = Duration::from_secs(1);
+const MIN_COPY_TIME: Duration = Duration::from_secs(1);
 
 /// What is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,13 +31,13 @@ pub(crate) struct Progress {
     work: &'static str,
     unit: Unit,
     total: u64,
-    form: Form,
+    format: LineFormat,
     began: Instant,
-    told: Instant,
+    last_printed: Instant,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Form {
+enum LineFormat {
     Terminal,
     Lines,
     Json,
@@ -45,7 +45,7 @@ enum Form {
 
 /// How far it is, as it is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Position {
+struct Snapshot {
     done: u64,
     total: u64,
     per_second: u64,
@@ -56,53 +56,53 @@ struct Position {
 impl Progress {
     /// Begins to count to `total`, which may be an estimate.
     pub(crate) fn begin(work: &'static str, unit: Unit, total: u64, loaded: &LoadedConfig) -> Self {
-        let form = match loaded.config.log.format {
-            LogFormat::Json => Form::Json,
-            LogFormat::Pretty if output::stderr_is_a_terminal() => Form::Terminal,
-            LogFormat::Pretty => Form::Lines,
+        let format = match loaded.config.log.format {
+            LogFormat::Json => LineFormat::Json,
+            LogFormat::Pretty if output::stderr_is_a_terminal() => LineFormat::Terminal,
+            LogFormat::Pretty => LineFormat::Lines,
         };
         let began = Instant::now();
         Self {
             work,
             unit,
             total,
-            form,
+            format,
             began,
-            told: began,
+            last_printed: began,
         }
     }
 
     /// Tells that so much is done, unless something was told a moment ago.
-    pub(crate) fn at(&mut self, done: u64) {
-        let interval = match self.form {
-            Form::Terminal => TERMINAL_INTERVAL,
-            Form::Lines | Form::Json => LOG_INTERVAL,
+    pub(crate) fn update(&mut self, done: u64) {
+        let interval = match self.format {
+            LineFormat::Terminal => TERMINAL_INTERVAL,
+            LineFormat::Lines | LineFormat::Json => LOG_INTERVAL,
         };
-        if self.told.elapsed() >= interval {
-            self.told = Instant::now();
-            self.tell(done);
+        if self.last_printed.elapsed() >= interval {
+            self.last_printed = Instant::now();
+            self.print(done);
         }
     }
 
     /// Tells how much was done in all, unless it was nothing, or a copy that took no time.
     pub(crate) fn end(self, done: u64) {
-        let at_once = self.unit == Unit::Bytes && self.began.elapsed() < WORTH_TELLING;
+        let at_once = self.unit == Unit::Bytes && self.began.elapsed() < MIN_COPY_TIME;
         if self.total == 0 || at_once {
             return;
         }
-        self.tell(done);
-        if self.form == Form::Terminal {
-            output::say("");
+        self.print(done);
+        if self.format == LineFormat::Terminal {
+            output::print_status("");
         }
     }
 
-    fn tell(&self, done: u64) {
-        let position = Position::after(self.began.elapsed(), done, self.total);
-        let words = position.words(self.work, self.unit);
-        match self.form {
-            Form::Terminal => output::say_over(&words),
-            Form::Lines => output::say(&words),
-            Form::Json => {
+    fn print(&self, done: u64) {
+        let position = Snapshot::after(self.began.elapsed(), done, self.total);
+        let words = position.to_text(self.work, self.unit);
+        match self.format {
+            LineFormat::Terminal => output::rewrite_status(&words),
+            LineFormat::Lines => output::print_status(&words),
+            LineFormat::Json => {
                 let line = json!({
                     "timestamp": output::instant(SystemClock.now()),
                     "level": "INFO",
@@ -114,13 +114,13 @@ impl Progress {
                     "per_second": position.per_second,
                     "seconds_left": position.seconds_left,
                 });
-                output::say(&line.to_string());
+                output::print_status(&line.to_string());
             }
         }
     }
 }
 
-impl Position {
+impl Snapshot {
     fn after(elapsed: Duration, done: u64, total: u64) -> Self {
         // What is added meanwhile is done, too.
         let total = total.max(done);
@@ -134,7 +134,7 @@ impl Position {
         }
     }
 
-    fn words(self, work: &str, unit: Unit) -> String {
+    fn to_text(self, work: &str, unit: Unit) -> String {
         const MIB: u64 = 1024 * 1024;
         let (divisor, name) = match unit {
             Unit::Values => (1, "values"),
@@ -150,7 +150,7 @@ impl Position {
         let percent = done.saturating_mul(100).checked_div(total).unwrap_or(100);
         let left = match self.seconds_left {
             Some(seconds) if done < total => {
-                let left = output::words_for(Duration::from_secs(seconds));
+                let left = output::human_duration(Duration::from_secs(seconds));
                 format!(", {left} left")
             }
             _ => String::new(),
@@ -170,36 +170,36 @@ mod tests {
 
     #[test]
     fn rate_and_remaining_time_follow_from_what_is_done() {
-        let position = Position::after(Duration::from_secs(20), 100_000, 400_000);
+        let position = Snapshot::after(Duration::from_secs(20), 100_000, 400_000);
         assert_eq!(
-            position.words("sealing again", Unit::Values),
+            position.to_text("sealing again", Unit::Values),
             "sealing again: 100000 of 400000 values (25 %), 5000 a second, 1 min left"
         );
-        let done = Position::after(Duration::from_secs(80), 400_000, 400_000);
+        let done = Snapshot::after(Duration::from_secs(80), 400_000, 400_000);
         assert_eq!(
-            done.words("sealing again", Unit::Values),
+            done.to_text("sealing again", Unit::Values),
             "sealing again: 400000 of 400000 values (100 %), 5000 a second"
         );
-        let copied = Position::after(Duration::from_secs(2), 3 << 20, 12 << 20);
+        let copied = Snapshot::after(Duration::from_secs(2), 3 << 20, 12 << 20);
         assert_eq!(
-            copied.words("copy", Unit::Bytes),
+            copied.to_text("copy", Unit::Bytes),
             "copy: 3 of 12 MiB (25 %), 1 a second, 6 s left"
         );
     }
 
     #[test]
     fn at_the_beginning_and_beyond_the_estimate_nothing_is_wrong() {
-        let begun = Position::after(Duration::ZERO, 0, 10);
+        let begun = Snapshot::after(Duration::ZERO, 0, 10);
         assert_eq!(begun.seconds_left, None);
         assert_eq!(
-            begun.words("copy", Unit::Values),
+            begun.to_text("copy", Unit::Values),
             "copy: 0 of 10 values (0 %), 0 a second"
         );
-        let beyond = Position::after(Duration::from_secs(1), 12, 10);
+        let beyond = Snapshot::after(Duration::from_secs(1), 12, 10);
         assert_eq!((beyond.total, beyond.seconds_left), (12, Some(0)));
-        let nothing = Position::after(Duration::from_secs(1), 0, 0);
+        let nothing = Snapshot::after(Duration::from_secs(1), 0, 0);
         assert_eq!(
-            nothing.words("copy", Unit::Values),
+            nothing.to_text("copy", Unit::Values),
             "copy: 0 of 0 values (100 %), 0 a second"
         );
     }

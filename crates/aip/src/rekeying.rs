@@ -9,14 +9,14 @@ use secrecy::ExposeSecret as _;
 use strum::IntoEnumIterator as _;
 
 /// What is sealed and hashed for the check of the keys. It is no secret.
-const KNOWN: &str = "aip key check";
-const CHECK: Aad<'static> = Aad {
+const CHECK_TEXT: &str = "aip key check";
+const CHECK_CONTEXT: Aad<'static> = Aad {
     table: "key_checks",
     column: "sealed",
     row: "database",
 };
 /// Values that one transaction seals again: few, so that nobody waits for it.
-const BATCH: u32 = 100;
+const BATCH_VALUES: u32 = 100;
 
 /// These are not the keys of this database.
 #[derive(Debug, thiserror::Error)]
@@ -53,9 +53,9 @@ pub(crate) async fn check_keys(
     let check = KeyCheck {
         sealed: keys
             .sealer()
-            .seal(rng, KNOWN.as_bytes(), CHECK)
+            .seal(rng, CHECK_TEXT.as_bytes(), CHECK_CONTEXT)
             .map_err(KeyCheckError::MasterKey)?,
-        pepper: keys.token_hasher().hash(KNOWN),
+        pepper: keys.token_hasher().hash(CHECK_TEXT),
     };
     if storage.begin_key_check(&check).await? {
         return Ok(());
@@ -71,11 +71,11 @@ pub(crate) async fn try_keys(
 ) -> Result<(), KeyCheckError> {
     let sealer = keys.sealer();
     let Some(check) = storage.key_check().await? else {
-        return try_on_contents(storage, &sealer).await;
+        return try_on_sealed_values(storage, &sealer).await;
     };
-    open(&sealer, &check.sealed, CHECK)?;
+    open(&sealer, &check.sealed, CHECK_CONTEXT)?;
     // The text is known to all, so how long the comparison takes tells nothing.
-    if keys.token_hasher().hash(KNOWN).as_bytes() == check.pepper.as_bytes() {
+    if keys.token_hasher().hash(CHECK_TEXT).as_bytes() == check.pepper.as_bytes() {
         Ok(())
     } else {
         Err(KeyCheckError::Pepper)
@@ -83,10 +83,10 @@ pub(crate) async fn try_keys(
 }
 
 /// Refuses keys that open nothing of what there is. One value that does not open may be damaged.
-async fn try_on_contents(storage: &dyn Storage, sealer: &Sealer) -> Result<(), KeyCheckError> {
+async fn try_on_sealed_values(storage: &dyn Storage, sealer: &Sealer) -> Result<(), KeyCheckError> {
     let mut refused = Ok(());
     for column in SealedColumn::iter() {
-        if let Some(value) = storage.any_sealed(column).await? {
+        if let Some(value) = storage.sample_sealed_value(column).await? {
             match open(sealer, &value.sealed, column.place(&value.row)) {
                 Ok(()) => return Ok(()),
                 Err(error) => refused = Err(error),
@@ -105,7 +105,7 @@ fn open(sealer: &Sealer, value: &Sealed, place: Aad<'_>) -> Result<(), KeyCheckE
 
 /// What became of the values of a column.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Resealed {
+pub(crate) struct ResealCounts {
     /// All that were sealed otherwise, also those that a server has written anew meanwhile.
     pub(crate) looked_at: u64,
     /// Sealed again.
@@ -123,10 +123,10 @@ pub(crate) async fn reseal(
     sealer: &Sealer,
     rng: &dyn Rng,
     column: SealedColumn,
-    mut progress: impl FnMut(&Resealed),
-) -> Result<Resealed, StorageError> {
+    mut progress: impl FnMut(&ResealCounts),
+) -> Result<ResealCounts, StorageError> {
     let prefix = sealer.prefix();
-    let mut so_far = Resealed {
+    let mut so_far = ResealCounts {
         looked_at: 0,
         done: 0,
         unreadable: 0,
@@ -134,7 +134,7 @@ pub(crate) async fn reseal(
     let mut after = String::new();
     loop {
         let batch = storage
-            .sealed_otherwise(column, &prefix, &after, BATCH)
+            .sealed_with_other_keys(column, &prefix, &after, BATCH_VALUES)
             .await?;
         let Some(last) = batch.last() else {
             return Ok(so_far);
@@ -143,7 +143,7 @@ pub(crate) async fn reseal(
         so_far.looked_at += u64::try_from(batch.len()).unwrap_or(u64::MAX);
         let fresh: Vec<(SealedValue, Sealed)> = batch
             .into_iter()
-            .filter_map(|old| match again(sealer, rng, column, &old) {
+            .filter_map(|old| match reseal_value(sealer, rng, column, &old) {
                 Ok(fresh) => Some((old, fresh)),
                 Err(error) => {
                     so_far.unreadable += 1;
@@ -169,14 +169,14 @@ pub(crate) async fn reseal_check(
     };
     if !check.sealed.as_str().starts_with(&sealer.prefix()) {
         let fresh = sealer
-            .seal(rng, KNOWN.as_bytes(), CHECK)
+            .seal(rng, CHECK_TEXT.as_bytes(), CHECK_CONTEXT)
             .map_err(KeyCheckError::MasterKey)?;
         storage.renew_key_check(&check.sealed, &fresh).await?;
     }
     Ok(())
 }
 
-fn again(
+fn reseal_value(
     sealer: &Sealer,
     rng: &dyn Rng,
     column: SealedColumn,

@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use aip_base::{Body, Clock as _, Http, HttpError, SystemClock, SystemRng};
+use aip_base::{Body, Clock as _, DatabaseUrl, Http, HttpError, SystemClock, SystemRng};
 use aip_config::LoadedConfig;
+use aip_events::Following;
 use aip_keys::{KeySet, MasterKeys, Sealer};
 use aip_listen::Lifecycle;
 use aip_oauth::AuthorizationServer;
@@ -17,6 +18,7 @@ use aip_shared_state::valkey::{Valkey, ValkeyConfig};
 use aip_storage::grant::Grant;
 use aip_storage::{Storage, StorageError};
 use aip_storage_sql::{Database, PgOptions};
+use anyhow::Context as _;
 use async_trait::async_trait;
 use http::{Request, Response};
 
@@ -37,11 +39,12 @@ pub(crate) struct Runtime {
 }
 
 /// What talking to PDSs needs besides the database. All of it is read before the database is
-/// opened, so that a mistake in it is told before anything is changed there.
-pub(crate) struct Materials {
+/// opened, so that a mistake in it is reported before anything is changed there.
+pub(crate) struct UpstreamMaterials {
     keys: Keys,
     network: Network,
     valkey: Option<ValkeyConfig>,
+    following: Option<Following>,
 }
 
 /// The way out.
@@ -50,12 +53,13 @@ pub(crate) struct Network {
     pub(crate) dns: Arc<Dns>,
 }
 
-impl Materials {
+impl UpstreamMaterials {
     /// Reads keys, certificates and URLs; keys that are not there yet are made.
     pub(crate) fn read(loaded: &LoadedConfig) -> anyhow::Result<Self> {
         Ok(Self {
             network: Network::new(loaded)?,
             valkey: settings::valkey(&loaded.config.redis)?,
+            following: settings::following(loaded)?,
             keys: read_keys(loaded)?,
         })
     }
@@ -98,11 +102,11 @@ impl Http for NoNetwork {
 impl Runtime {
     /// As [`Runtime::new`], for a command beside the server: it tells when it has made a database,
     /// for then it is most likely not the one of the server.
-    async fn beside(loaded: &LoadedConfig) -> anyhow::Result<Self> {
+    async fn for_command(loaded: &LoadedConfig) -> anyhow::Result<Self> {
         let missing = database_file(loaded).filter(|path| !path.exists());
         let runtime = Self::new(loaded, false).await?;
         if let Some(path) = missing {
-            output::say(&format!(
+            output::print_status(&format!(
                 "This made a new database, {}. A server that was started in another folder uses \
                  another one: AIP_DATA_DIR or AIP_DATABASE_URL names it.",
                 absolute(&path).display()
@@ -115,7 +119,32 @@ impl Runtime {
     /// for nobody else uses it; a PostgreSQL database only when `migrate` says so.
     pub(crate) async fn new(loaded: &LoadedConfig, migrate: bool) -> anyhow::Result<Self> {
         let data_dir = DataDir::open(&loaded.config.server.data_dir)?;
-        let database = connect(loaded).await?;
+        Self::on(connect(loaded).await?, data_dir, migrate).await
+    }
+
+    /// As [`Runtime::new`], and the materials beside it. PostgreSQL is connected to while they are read: each
+    /// takes some milliseconds. Nothing is changed in the database, and no file of SQLite is made, before
+    /// all of them are read.
+    pub(crate) async fn with_materials(
+        loaded: &LoadedConfig,
+        migrate: bool,
+    ) -> anyhow::Result<(Self, UpstreamMaterials)> {
+        let data_dir = DataDir::open(&loaded.config.server.data_dir)?;
+        let connecting = match loaded.database_url() {
+            DatabaseUrl::Postgres(_) => Some(tokio::spawn(connect(loaded))),
+            DatabaseUrl::Sqlite(_) => None,
+        };
+        let materials = UpstreamMaterials::read(loaded)?;
+        let database = match connecting {
+            Some(connecting) => connecting
+                .await
+                .context("connecting to the database was interrupted")??,
+            None => connect(loaded).await?,
+        };
+        Ok((Self::on(database, data_dir, migrate).await?, materials))
+    }
+
+    async fn on(database: Database, data_dir: DataDir, migrate: bool) -> anyhow::Result<Self> {
         if migrate || matches!(database, Database::Sqlite(_)) {
             database.migrate().await?;
         }
@@ -131,16 +160,17 @@ impl Runtime {
     pub(crate) async fn application(
         &self,
         loaded: &LoadedConfig,
-        materials: Materials,
-        life: Lifecycle,
+        materials: UpstreamMaterials,
+        lifecycle: Lifecycle,
     ) -> anyhow::Result<Application> {
         let config = settings::app(loaded)?;
         let platform = materials.platform();
         let stores = self.stores(&materials.keys, materials.valkey).await?;
         let keys = &materials.keys;
         let key_rotation = self.key_rotation(loaded, keys).await?;
-        let mut application = Application::new(config, stores, keys, platform, life);
+        let mut application = Application::new(config, stores, keys, platform, lifecycle);
         application.key_rotation = key_rotation.map(Arc::new);
+        application.events = materials.following.map(Arc::new);
         Ok(application)
     }
 
@@ -212,7 +242,7 @@ impl Runtime {
     pub(crate) async fn keeper(
         &self,
         loaded: &LoadedConfig,
-        materials: Materials,
+        materials: UpstreamMaterials,
     ) -> anyhow::Result<Arc<Keeper>> {
         let config = settings::app(loaded)?;
         let platform = materials.platform();
@@ -233,7 +263,7 @@ impl Runtime {
     }
 
     /// The same for a command that changes nothing: a database without a check of the keys gets none.
-    pub(crate) async fn reading_server(
+    pub(crate) async fn read_only_server(
         &self,
         loaded: &LoadedConfig,
         keys: &Keys,
@@ -273,7 +303,7 @@ pub(crate) fn on_database<T>(
         .enable_all()
         .build()?;
     runtime.block_on(async {
-        let runtime = Runtime::beside(loaded).await?;
+        let runtime = Runtime::for_command(loaded).await?;
         let done = action(&runtime).await;
         runtime.database.close().await;
         done
@@ -319,7 +349,7 @@ pub(crate) fn master_keys(data_dir: &DataDir, loaded: &LoadedConfig) -> anyhow::
 }
 
 /// Where the database is, for people: the file, or the URL without its password.
-pub(crate) fn whereabouts(loaded: &LoadedConfig) -> String {
+pub(crate) fn database_location(loaded: &LoadedConfig) -> String {
     database_file(loaded).map_or_else(
         || loaded.database_url().to_string(),
         |path| absolute(&path).display().to_string(),
@@ -331,12 +361,17 @@ fn absolute(path: &Path) -> PathBuf {
 }
 
 /// Opens or connects to the database.
-pub(crate) async fn connect(loaded: &LoadedConfig) -> anyhow::Result<Database> {
+pub(crate) fn connect(
+    loaded: &LoadedConfig,
+) -> impl Future<Output = anyhow::Result<Database>> + use<> {
     let (url, options) = (loaded.database_url(), PgOptions::default());
-    Ok(match &loaded.config.database.next_url {
-        Some(next) => Database::connect_following(&url, next, options).await?,
-        None => Database::connect(&url, options).await?,
-    })
+    let next = loaded.config.database.next_url.clone();
+    async move {
+        Ok(match next {
+            Some(next) => Database::connect_following(&url, &next, options).await?,
+            None => Database::connect(&url, options).await?,
+        })
+    }
 }
 
 impl Network {

@@ -3,23 +3,25 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use aip_base::{SystemClock, SystemRng};
 use aip_config::{
-    ClientRegistration, Clients, Config, DevelopmentHost, LONGEST_TOKEN_LIFE, LoadedConfig, Log,
-    LogFormat, PUBLIC_KEYS_CACHED_FOR, Redis, Server, Tokens, Upstream,
+    ClientRegistration, Clients, Config, DevelopmentHost, LoadedConfig, Log, LogFormat,
+    MAX_TOKEN_LIFETIME, PUBLIC_KEYS_CACHE_TIME, Redis, Server, Tokens, Upstream,
 };
-use aip_http::TrustedProxies;
+use aip_events::{EventServer, Following, Timing};
+use aip_http::{TrustedProxies, V1Names};
 use aip_keys::RotationPolicy;
 use aip_listen::{ListenConfig, Tls, TlsError, TlsFiles};
 use aip_oauth::client_registration::RegistrationMode;
 use aip_oauth::{MAX_REFRESH_TTL, RegistrationPolicy};
-use aip_outbound::{Development, OutboundConfig};
+use aip_outbound::{Development, OperatorHttp, OperatorStreams, OutboundConfig};
 use aip_pds::ResolverConfig;
 use aip_shared_state::valkey::ValkeyConfig;
 use aip_telemetry::LogConfig;
 use aip_xrpc::quota::CallLimits;
 use anyhow::Context as _;
 
-use crate::app::{AppConfig, ClientDocument, POLL_INTERVAL};
+use crate::app::{AppConfig, ClientDocument, OperatorDial, POLL_INTERVAL};
 
 /// The scopes that are AIP's own to give; everything else is the PDS's.
 const OPENID_SCOPES: &str = "openid profile email offline_access";
@@ -47,6 +49,7 @@ pub(crate) fn app(loaded: &LoadedConfig) -> anyhow::Result<AppConfig> {
         },
         resolver: resolver(&config.upstream),
         require_par: config.clients.require_pushed_requests,
+        client_assertions: config.clients.assertion_backend_0010,
         registration: registration(&config.clients, &config.tokens),
         max_document_clients: config
             .clients
@@ -55,30 +58,47 @@ pub(crate) fn app(loaded: &LoadedConfig) -> anyhow::Result<AppConfig> {
         admin_dids: config.clients.admin_dids.clone(),
         rate_limits: server.rate_limits,
         call_limits: call_limits(server),
+        events: event_server(loaded)?,
         proxies: TrustedProxies::new(
             server.trusted_proxies.clone(),
             server.forwarded_header.clone(),
         ),
+        v1: v1_names(loaded)?,
     })
+}
+
+/// The names of AIP v1, if they are switched on.
+fn v1_names(loaded: &LoadedConfig) -> anyhow::Result<Option<V1Names>> {
+    let compat = &loaded.config.compat;
+    let client = match &compat.v1_client {
+        Some(id) if compat.v1 => id.parse().context("compat.v1_client")?,
+        _ => return Ok(None),
+    };
+    Ok(Some(V1Names {
+        origins: loaded.v1_origins(),
+        destination: compat.v1_destination.clone(),
+        default_destination: compat.v1_default_destination.clone(),
+        development: loaded.config.upstream.development,
+        ..V1Names::new(client)
+    }))
 }
 
 /// When keys are rotated. Public keys may be cached from a process that has not learned of a change
 /// yet, and it signs with the key before for as long.
 pub(crate) fn key_rotation(config: &Config) -> RotationPolicy {
-    let publish_before_use = PUBLIC_KEYS_CACHED_FOR + 2 * POLL_INTERVAL;
+    let publish_before_use = PUBLIC_KEYS_CACHE_TIME + 2 * POLL_INTERVAL;
     RotationPolicy {
         upstream_every: config.keys.rotate_upstream_every,
         oidc_every: config.keys.rotate_oidc_every,
         service_auth_every: config.keys.rotate_service_auth_every,
         publish_before_use,
-        publish_after_use: publish_before_use + LONGEST_TOKEN_LIFE,
+        publish_after_use: publish_before_use + MAX_TOKEN_LIFETIME,
         // An app may hold the ID token of a grant for as long as the grant lasts without being used,
         // which an operator may set for one app alone.
         verify_after_retirement: MAX_REFRESH_TTL,
     }
 }
 
-/// The log.
 pub(crate) fn log(log: &Log) -> LogConfig {
     LogConfig {
         format: match log.format {
@@ -139,7 +159,7 @@ fn call_limits(server: &Server) -> Option<CallLimits> {
     })
 }
 
-/// What is wrong if callers cannot be told apart: browsers reach the server over TLS, which it does
+/// What is wrong if callers cannot be distinguished: browsers reach the server over TLS, which it does
 /// not speak itself, so there is a proxy in front, and none is trusted.
 pub(crate) fn untrusted_proxy(loaded: &LoadedConfig) -> Option<&'static str> {
     let server = &loaded.config.server;
@@ -157,7 +177,7 @@ pub(crate) fn outbound(loaded: &LoadedConfig) -> anyhow::Result<OutboundConfig> 
     let hosts = upstream.development_hosts.iter();
     let development = upstream.development.then(|| Development {
         hosts: hosts
-            .map(|host| (host.name.clone(), dialled(host)))
+            .map(|host| (host.name.clone(), development_address(host)))
             .collect(),
         allow_loopback: loaded.opens_loopback(),
     });
@@ -181,6 +201,29 @@ pub(crate) fn certificate_bundles(upstream: &Upstream) -> anyhow::Result<Vec<Vec
     bundles.collect()
 }
 
+/// The stream of events to follow, if one is named. Reads the certificate bundles.
+pub(crate) fn following(loaded: &LoadedConfig) -> anyhow::Result<Option<Following>> {
+    let Some(server) = event_server(loaded)? else {
+        return Ok(None);
+    };
+    let bundles = certificate_bundles(&loaded.config.upstream)?;
+    Ok(Some(Following {
+        server,
+        compress: loaded.config.events.compress,
+        dial: Arc::new(OperatorDial(OperatorStreams::new(&bundles)?)),
+        http: Arc::new(OperatorHttp::new(&bundles)?),
+        clock: Arc::new(SystemClock),
+        rng: Arc::new(SystemRng),
+        timing: Timing::default(),
+    }))
+}
+
+fn event_server(loaded: &LoadedConfig) -> anyhow::Result<Option<EventServer>> {
+    let url = loaded.config.events.jetstream_url.as_ref();
+    let server = url.map(|url| url.as_str().parse());
+    server.transpose().context("events.jetstream_url")
+}
+
 /// The server for what replicas share. Reads the file of certificate authorities.
 pub(crate) fn valkey(redis: &Redis) -> anyhow::Result<Option<ValkeyConfig>> {
     let Some(url) = &redis.url else {
@@ -192,7 +235,7 @@ pub(crate) fn valkey(redis: &Redis) -> anyhow::Result<Option<ValkeyConfig>> {
 }
 
 /// Port 0 stands for the port of the URL.
-fn dialled(host: &DevelopmentHost) -> SocketAddr {
+fn development_address(host: &DevelopmentHost) -> SocketAddr {
     SocketAddr::new(host.address, host.port.unwrap_or(0))
 }
 

@@ -8,25 +8,25 @@ use std::process::Command;
 use serde_json::Value;
 use tempfile::TempDir;
 
-struct Said {
+struct CommandOutput {
     code: i32,
-    result: String,
-    talk: String,
+    stdout: String,
+    stderr: String,
 }
 
 /// Runs `aip` in `folder` with nothing but these variables.
-fn aip(folder: &Path, variables: &[(&str, &str)], words: &[&str]) -> Said {
+fn aip(folder: &Path, variables: &[(&str, &str)], arguments: &[&str]) -> CommandOutput {
     let output = Command::new(env!("CARGO_BIN_EXE_aip"))
-        .args(words)
+        .args(arguments)
         .env_clear()
         .envs(variables.iter().copied())
         .current_dir(folder)
         .output()
         .unwrap();
-    Said {
+    CommandOutput {
         code: output.status.code().unwrap(),
-        result: String::from_utf8(output.stdout).unwrap(),
-        talk: String::from_utf8(output.stderr).unwrap(),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
     }
 }
 
@@ -38,10 +38,10 @@ fn setting(shown: &str, name: &str) -> Value {
 
 #[test]
 fn the_version_says_number_commit_and_day() {
-    let said = aip(Path::new("."), &[], &["--version"]);
-    assert_eq!(said.code, 0, "{}", said.talk);
+    let output = aip(Path::new("."), &[], &["--version"]);
+    assert_eq!(output.code, 0, "{}", output.stderr);
     let begin = concat!("aip ", env!("CARGO_PKG_VERSION"), " (");
-    let rest = said.result.trim_end().strip_prefix(begin).unwrap();
+    let rest = output.stdout.trim_end().strip_prefix(begin).unwrap();
     let (commit, day) = rest.strip_suffix(')').unwrap().split_once(' ').unwrap();
     assert!(commit.len() == 12 || commit == "commit", "{rest}");
     assert!(day.len() == 10 || day == "unknown", "{rest}");
@@ -55,7 +55,7 @@ fn config_show_tells_value_and_source_and_hides_secrets() {
         ("AIP_LISTEN", "127.0.0.1:3000"),
         ("DATABASE_URL", "postgres://aip:hunter2@db/aip"),
     ];
-    let words = [
+    let arguments = [
         "config",
         "show",
         "--output",
@@ -63,8 +63,8 @@ fn config_show_tells_value_and_source_and_hides_secrets() {
         "--set",
         "log.filter=debug",
     ];
-    let said = aip(folder.path(), &variables, &words);
-    assert_eq!(said.code, 0, "{}", said.talk);
+    let output = aip(folder.path(), &variables, &arguments);
+    assert_eq!(output.code, 0, "{}", output.stderr);
     for (name, value, source) in [
         ("server.listen", "127.0.0.1:3000", "AIP_LISTEN"),
         ("server.external_base", "http://127.0.0.1:3000", "default"),
@@ -73,15 +73,15 @@ fn config_show_tells_value_and_source_and_hides_secrets() {
         ("log.filter", "debug", "--set log.filter"),
         ("tokens.refresh_grace", "30s", "default"),
     ] {
-        let shown = setting(&said.result, name);
+        let shown = setting(&output.stdout, name);
         assert_eq!(shown["value"], value);
         assert_eq!(shown["source"], source);
     }
-    assert!(!said.result.contains("hunter2"));
+    assert!(!output.stdout.contains("hunter2"));
 
     let table = aip(folder.path(), &variables, &["config", "show"]);
-    assert!(table.result.contains("(secret, set)"), "{}", table.result);
-    assert!(!table.result.contains("hunter2"));
+    assert!(table.stdout.contains("(secret, set)"), "{}", table.stdout);
+    assert!(!table.stdout.contains("hunter2"));
 }
 
 #[test]
@@ -91,10 +91,10 @@ fn bad_settings_are_all_named_on_standard_error_with_exit_code_2() {
         ("AIP_LISTN", "127.0.0.1:1"),
         ("AIP_DATABASE_URL", "mysql://hunter2"),
     ];
-    let words = ["config", "check", "--set", "tokens.access_ttl=soon"];
-    let said = aip(folder.path(), &variables, &words);
-    assert_eq!(said.code, 2);
-    assert_eq!(said.result, "");
+    let arguments = ["config", "check", "--set", "tokens.access_ttl=soon"];
+    let output = aip(folder.path(), &variables, &arguments);
+    assert_eq!(output.code, 2);
+    assert_eq!(output.stdout, "");
     for part in [
         "AIP_LISTN",
         "`AIP_LISTEN`",
@@ -102,44 +102,44 @@ fn bad_settings_are_all_named_on_standard_error_with_exit_code_2() {
         "tokens.access_ttl",
         "`soon`",
     ] {
-        assert!(said.talk.contains(part), "{part}: {}", said.talk);
+        assert!(output.stderr.contains(part), "{part}: {}", output.stderr);
     }
-    assert!(!said.talk.contains("hunter2"), "{}", said.talk);
+    assert!(!output.stderr.contains("hunter2"), "{}", output.stderr);
 }
 
 #[test]
 fn a_configuration_file_that_is_named_must_be_there() {
     let folder = TempDir::new().unwrap();
-    let said = aip(folder.path(), &[], &["config", "check"]);
-    assert_eq!(said.code, 0, "{}", said.talk);
-    for (variables, words) in [
+    let output = aip(folder.path(), &[], &["config", "check"]);
+    assert_eq!(output.code, 0, "{}", output.stderr);
+    for (variables, arguments) in [
         (&[][..], &["config", "check", "--config", "none.toml"][..]),
         (&[("AIP_CONFIG", "none.toml")][..], &["config", "check"][..]),
     ] {
-        let said = aip(folder.path(), variables, words);
-        assert_eq!(said.code, 2);
-        assert!(said.talk.contains("none.toml"), "{}", said.talk);
+        let output = aip(folder.path(), variables, arguments);
+        assert_eq!(output.code, 2);
+        assert!(output.stderr.contains("none.toml"), "{}", output.stderr);
     }
 }
 
 #[test]
 fn words_that_are_no_command_are_a_usage_error() {
     let folder = TempDir::new().unwrap();
-    for words in [&["sevre"][..], &[][..], &["man", "nothing"][..]] {
-        let said = aip(folder.path(), &[], words);
-        assert_eq!(said.code, 2, "{words:?}");
-        assert_eq!(said.result, "");
-        assert_ne!(said.talk, "");
+    for arguments in [&["sevre"][..], &[][..], &["man", "nothing"][..]] {
+        let output = aip(folder.path(), &[], arguments);
+        assert_eq!(output.code, 2, "{arguments:?}");
+        assert_eq!(output.stdout, "");
+        assert_ne!(output.stderr, "");
     }
 }
 
 #[test]
 fn schema_completions_and_manual_pages_are_printed() {
     let folder = TempDir::new().unwrap();
-    let print = |words: &[&str]| {
-        let said = aip(folder.path(), &[], words);
-        assert_eq!(said.code, 0, "{}", said.talk);
-        said.result
+    let print = |arguments: &[&str]| {
+        let output = aip(folder.path(), &[], arguments);
+        assert_eq!(output.code, 0, "{}", output.stderr);
+        output.stdout
     };
     let schema: Value = serde_json::from_str(&print(&["config", "schema"])).unwrap();
     assert!(schema["properties"]["server"]["properties"]["listen"].is_object());

@@ -8,7 +8,7 @@ use url::Url;
 /// A place for state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Backend {
-    /// A folder.
+    /// `file://`: a folder of this machine.
     Folder {
         /// The folder, absolute.
         path: PathBuf,

@@ -7,19 +7,19 @@ use std::fmt::{self, Write as _};
 
 use yaml_lossless::Segment;
 
-/// A configuration key.
+/// `NAMESPACE:NAME` of the stack file; the namespace is the project's unless it is written.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConfigKey {
     /// The namespace, the project's name unless said otherwise.
     pub namespace: String,
-    /// The name.
+    /// Behind the colon.
     pub name: String,
 }
 
 /// A key and the way into its value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigPath {
-    /// The key.
+    /// The first step of the path.
     pub key: ConfigKey,
     /// The steps into its value; none is the value itself.
     pub steps: Vec<Segment>,

@@ -32,11 +32,11 @@ pub struct Entry<'f> {
 /// An encrypted value and where it stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Secret {
-    /// Its line.
+    /// Counted from 1.
     pub line: usize,
     /// The way to it from the top of the file.
     pub steps: Vec<Segment>,
-    /// The ciphertext.
+    /// The value of `secure:`, such as `v1:NONCE:CIPHERTEXT` in base64.
     pub ciphertext: String,
 }
 

@@ -52,7 +52,7 @@ impl Document {
         Self { json: true, ..self }
     }
 
-    /// The text.
+    /// The document as it stands now, edits included.
     pub fn text(&self) -> &str {
         &self.text
     }

@@ -36,7 +36,7 @@ pub enum YamlError {
     /// A key is a list or a mapping.
     #[error("a key must be a string")]
     KeyNotString {
-        /// The line.
+        /// Counted from 1.
         line: usize,
     },
     /// More nodes, deeper nesting or more text than any real file has; aliases count expanded.

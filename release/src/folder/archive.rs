@@ -12,7 +12,7 @@ use crate::image::compress;
 use crate::program::Program;
 
 /// Files of the checkout that belong to every copy.
-const TEXTS: [&str; 3] = ["LICENSE-APACHE", "LICENSE-MIT", "README.md"];
+const TEXT_FILES: [&str; 3] = ["LICENSE-APACHE", "LICENSE-MIT", "README.md"];
 /// What deploys AIP: compose file, unit, proxies, dashboards.
 const DEPLOY: &str = "deploy";
 
@@ -36,7 +36,7 @@ pub(super) fn write(
             files.insert(format!("man/{page}.1"), (0o644, text.clone()));
         }
     }
-    for path in TEXTS {
+    for path in TEXT_FILES {
         files.insert(path.to_owned(), (0o644, contents.read(path)?));
     }
     let deploy = contents.checkout.join(DEPLOY);

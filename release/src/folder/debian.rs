@@ -18,7 +18,6 @@ use crate::program::{Architecture, Program};
 const SOURCES: &str = "deploy/debian";
 const MAINTAINER: &str = "The AIP contributors <aip@localhost>";
 
-/// A package.
 pub(super) struct Package {
     /// Its name, which is that of its program.
     pub(super) name: &'static str,

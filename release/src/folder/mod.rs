@@ -6,6 +6,7 @@
 //! aip-0.1.0-linux-amd64.tar.gz          aip, aip-deploy, aip-sandbox, completions, manual pages
 //! aip_0.1.0_amd64.deb                   aip with its systemd unit
 //! aip-deploy_0.1.0_amd64.deb
+//! aip-0.1.0-image.tar                   the container image, for every architecture
 //! aip-0.1.0.cdx.json …                  bills of materials
 //! ```
 
@@ -19,12 +20,13 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use oci_layout::Layout;
 
 use crate::image::hex;
 use crate::origin::Origin;
 use crate::program::{Architecture, Program};
 
-const SUMS: &str = "SHA256SUMS";
+const CHECKSUM_FILE: &str = "SHA256SUMS";
 /// What a release consists of.
 pub const PROGRAMS: [&str; 3] = ["aip", "aip-deploy", "aip-sandbox"];
 
@@ -32,6 +34,8 @@ pub const PROGRAMS: [&str; 3] = ["aip", "aip-deploy", "aip-sandbox"];
 pub struct Contents {
     /// Every program, once for each architecture.
     pub programs: Vec<Program>,
+    /// The container image.
+    pub image: Layout,
     /// Files with bills of materials, named for their program.
     pub sboms: Vec<PathBuf>,
     /// The checkout, for change log, licences and unit files.
@@ -54,6 +58,8 @@ pub fn write(folder: &Path, contents: &Contents) -> Result<()> {
     let section = changelog::section(&String::from_utf8(contents.read("CHANGELOG.md")?)?, version)?;
     let mut files: BTreeMap<String, Vec<u8>> = BTreeMap::new();
     files.insert("CHANGELOG.md".to_owned(), section.into_bytes());
+    let image = contents.image.archive(contents.origin.epoch())?;
+    files.insert(format!("aip-{version}-image.tar"), image);
     for sbom in &contents.sboms {
         let name = sbom.file_name().context("a file has a name")?;
         let name = name.to_string_lossy();
@@ -87,14 +93,14 @@ pub fn write(folder: &Path, contents: &Contents) -> Result<()> {
         writeln!(sums, "{}  {name}", hex(content))?;
     }
     // Last: a folder without it is not finished.
-    Ok(std::fs::write(folder.join(SUMS), sums)?)
+    Ok(std::fs::write(folder.join(CHECKSUM_FILE), sums)?)
 }
 
 /// Empties the folder, if it is one of ours.
 fn prepare(folder: &Path) -> Result<()> {
     if folder.exists() {
         let empty = std::fs::read_dir(folder)?.next().is_none();
-        if !empty && !folder.join(SUMS).is_file() {
+        if !empty && !folder.join(CHECKSUM_FILE).is_file() {
             bail!(
                 "{} is no release folder, and is not replaced: choose another one",
                 folder.display()

@@ -5,8 +5,6 @@
 
 mod config;
 mod files;
-mod layout;
-mod push;
 mod sbom;
 mod unpack;
 mod write;
@@ -14,8 +12,7 @@ mod write;
 pub use config::{ENTRY_POINT, LABELS, PORTS, USER_ID};
 pub(crate) use files::compress;
 pub use files::{File, Files, files, write_below};
-pub use layout::Layout;
-pub(crate) use layout::hex;
-pub use push::{Registry, push};
+pub(crate) use oci_layout::hex;
+pub use oci_layout::{Layout, Registry, push};
 pub use unpack::{Unpacked, unpack};
 pub use write::{Contents, write};

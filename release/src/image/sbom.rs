@@ -2,15 +2,14 @@
 //! specification, "Guidelines for Artifact Usage").
 
 use anyhow::Result;
+use oci_layout::{Layout, sorted_json};
 use oci_spec::image::{Descriptor, ImageManifestBuilder, MediaType, SCHEMA_VERSION};
 
 use super::config::LABELS;
-use super::layout::Layout;
-use crate::json;
 use crate::origin::Origin;
 
 /// <https://www.iana.org/assignments/media-types/application/vnd.cyclonedx+json>
-pub(super) const CYCLONEDX: &str = "application/vnd.cyclonedx+json";
+const CYCLONEDX: &str = "application/vnd.cyclonedx+json";
 /// What stands for the configuration that an artifact has not.
 const EMPTY: &str = "application/vnd.oci.empty.v1+json";
 const CREATED: &str = LABELS[0];
@@ -36,7 +35,7 @@ pub(super) fn attach(
         .subject(subject)
         .annotations([(CREATED.to_owned(), origin.rfc3339())])
         .build()?;
-    let mut entry = layout.add(MediaType::ImageManifest, &json::sorted(&manifest)?)?;
+    let mut entry = layout.add(MediaType::ImageManifest, &sorted_json(&manifest)?)?;
     entry.set_artifact_type(Some(media_type));
     Ok(entry)
 }

@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 use flate2::read::GzDecoder;
+use oci_layout::Layout;
 use oci_spec::image::{Descriptor, ImageConfiguration, ImageIndex, ImageManifest, MediaType};
 
 use super::config::oci_name;
-use super::layout::Layout;
 use crate::program::Architecture;
 
 /// What a container of the image starts with.
@@ -22,8 +22,8 @@ pub struct Unpacked {
 /// Unpacks the image for an architecture into the folder `root`, which is made.
 pub fn unpack(layout: &Layout, architecture: Architecture, root: &Path) -> Result<Unpacked> {
     let manifest = manifest(layout, architecture)?;
-    let manifest: ImageManifest = serde_json::from_slice(&layout.blob(&manifest)?)?;
-    let config = serde_json::from_slice(&layout.blob(manifest.config())?)?;
+    let manifest: ImageManifest = layout.document(&manifest)?;
+    let config = layout.document(manifest.config())?;
     std::fs::create_dir_all(root).with_context(|| format!("cannot make {}", root.display()))?;
     for layer in manifest.layers() {
         ensure!(
@@ -47,13 +47,7 @@ pub fn unpack(layout: &Layout, architecture: Architecture, root: &Path) -> Resul
 
 /// The manifest for an architecture.
 fn manifest(layout: &Layout, architecture: Architecture) -> Result<Descriptor> {
-    let index = layout.index()?;
-    let image = index
-        .manifests()
-        .iter()
-        .find(|entry| *entry.media_type() == MediaType::ImageIndex)
-        .context("the layout has no image")?;
-    let index: ImageIndex = serde_json::from_slice(&layout.blob(image)?)?;
+    let index: ImageIndex = layout.document(&layout.image()?)?;
     let mut manifests = index.manifests().iter();
     let found = manifests.find(|entry| {
         let platform = entry.platform().as_ref();

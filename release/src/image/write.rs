@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Result, ensure};
+use oci_layout::{Layout, hex, sorted_json};
 use oci_spec::image::{
     Descriptor, ImageIndex, ImageIndexBuilder, ImageManifestBuilder, MediaType, Os,
     PlatformBuilder, SCHEMA_VERSION,
@@ -10,9 +11,7 @@ use oci_spec::image::{
 
 use super::config::{LABELS, config, label, oci_name};
 use super::files::{archive, compress, files};
-use super::layout::{Layout, hex};
 use super::sbom;
-use crate::json;
 use crate::origin::Origin;
 use crate::program::Program;
 
@@ -50,7 +49,7 @@ pub fn write(folder: &Path, contents: &Contents<'_>) -> Result<String> {
         }
         images.push(image);
     }
-    let mut index = layout.add(MediaType::ImageIndex, &json::sorted(&index(images)?)?)?;
+    let mut index = layout.add(MediaType::ImageIndex, &sorted_json(&index(images)?)?)?;
     let digest = index.digest().to_string();
     let reference = (REFERENCE.to_owned(), contents.origin.version.clone());
     index.set_annotations(Some([reference].into()));
@@ -68,7 +67,7 @@ fn manifest(layout: &Layout, program: &Program, origin: &Origin) -> Result<Descr
         format!("sha256:{}", hex(&files)),
         origin,
     )?;
-    let config = layout.add(MediaType::ImageConfig, &json::sorted(&config)?)?;
+    let config = layout.add(MediaType::ImageConfig, &sorted_json(&config)?)?;
     let annotations = LABELS.map(|name| (name.to_owned(), label(name, origin)));
     let manifest = ImageManifestBuilder::default()
         .schema_version(SCHEMA_VERSION)
@@ -81,7 +80,7 @@ fn manifest(layout: &Layout, program: &Program, origin: &Origin) -> Result<Descr
                 .collect::<std::collections::HashMap<_, _>>(),
         )
         .build()?;
-    let mut manifest = layout.add(MediaType::ImageManifest, &json::sorted(&manifest)?)?;
+    let mut manifest = layout.add(MediaType::ImageManifest, &sorted_json(&manifest)?)?;
     let platform = PlatformBuilder::default()
         .architecture(oci_name(program.architecture))
         .os(Os::Linux)

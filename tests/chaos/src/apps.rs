@@ -15,7 +15,7 @@ use serde::Deserialize;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::dice::Dice;
+use crate::decisions::Decisions;
 use crate::ledger::Ledger;
 use crate::site::Site;
 
@@ -23,15 +23,15 @@ use crate::site::Site;
 const CALL_DEADLINE: Duration = Duration::from_mins(1);
 const TOKEN_DEADLINE: Duration = Duration::from_secs(10);
 /// And so long before it tries again, at most: longer after each failure, not together with others.
-const RETRY: Backoff = Backoff {
+const RETRY_BACKOFF: Backoff = Backoff {
     base: Duration::from_millis(500),
     cap: Duration::from_secs(5),
 };
 /// Requests at once, of all sessions: a machine that is busy with something else is used less, and
 /// not buried.
-const AT_ONCE: usize = 96;
+const MAX_CONCURRENT_REQUESTS: usize = 96;
 /// Uses at once, when there are several.
-const BURST: usize = 3;
+const CONCURRENT_USES: usize = 3;
 
 /// What all apps share.
 pub(crate) struct Apps {
@@ -40,7 +40,7 @@ pub(crate) struct Apps {
     pub(crate) ledger: Ledger,
     /// The longest time that a session is left alone.
     pub(crate) rest: Duration,
-    /// Turns `true` when everything is over.
+    /// Turns `true` when the run has ended.
     pub(crate) over: watch::Receiver<bool>,
     turns: Semaphore,
 }
@@ -49,7 +49,7 @@ pub(crate) struct Apps {
 pub(crate) struct Session {
     pub(crate) did: String,
     pub(crate) tokens: Tokens,
-    pub(crate) dice: Dice,
+    pub(crate) decisions: Decisions,
 }
 
 impl Apps {
@@ -60,14 +60,14 @@ impl Apps {
             ledger: Ledger::new(Instant::now()),
             rest,
             over,
-            turns: Semaphore::new(AT_ONCE),
+            turns: Semaphore::new(MAX_CONCURRENT_REQUESTS),
         }
     }
 }
 
 /// What an app wants.
 #[derive(Debug, Clone, Copy)]
-enum Errand {
+enum ClientAction {
     /// So many calls at once.
     Calls(usize),
     /// New tokens.
@@ -75,7 +75,7 @@ enum Errand {
 }
 
 /// The session is gone.
-struct Gone;
+struct SessionGone;
 
 /// How a request ended.
 enum Outcome {
@@ -106,40 +106,40 @@ struct Answer {
 }
 
 impl Session {
-    /// Uses the session until everything is over, and once more then.
+    /// Uses the session until the run has ended, and once more then.
     pub(crate) async fn live(mut self, apps: &Apps) {
         let mut over = apps.over.clone();
         loop {
-            let rest = sleep(self.dice.between(Duration::ZERO, apps.rest));
+            let rest = sleep(self.decisions.between(Duration::ZERO, apps.rest));
             tokio::select! {
                 () = rest => {}
                 _ = over.wait_for(|over| *over) => break,
             }
-            let errand = match self.dice.below(8) {
-                0 => Errand::Refresh,
-                1 | 2 => Errand::Calls(BURST),
-                _ => Errand::Calls(1),
+            let action = match self.decisions.below(8) {
+                0 => ClientAction::Refresh,
+                1 | 2 => ClientAction::Calls(CONCURRENT_USES),
+                _ => ClientAction::Calls(1),
             };
-            if self.run(errand, apps).await.is_err() {
+            if self.run(action, apps).await.is_err() {
                 return;
             }
         }
-        if self.run(Errand::Calls(1), apps).await.is_ok() {
+        if self.run(ClientAction::Calls(1), apps).await.is_ok() {
             apps.ledger.alive(&self.did);
         }
     }
 
     /// Tries until it is done.
-    async fn run(&mut self, errand: Errand, apps: &Apps) -> Result<(), Gone> {
+    async fn run(&mut self, action: ClientAction, apps: &Apps) -> Result<(), SessionGone> {
         let mut turn = apps.turns.acquire().await;
         let began = Instant::now();
         let mut first_failure = None;
         let mut failures = 0;
-        let mut left = errand;
+        let mut left = action;
         loop {
             let failed = match left {
-                Errand::Refresh => self.refresh(apps).await?,
-                Errand::Calls(number) => {
+                ClientAction::Refresh => self.refresh(apps).await?,
+                ClientAction::Calls(number) => {
                     let failed;
                     (left, failed) = self.calls(number, apps).await?;
                     failed
@@ -151,14 +151,18 @@ impl Session {
             }
             first_failure.get_or_insert_with(Instant::now);
             drop(turn);
-            sleep(RETRY.delay(failures, &self.dice)).await;
+            sleep(RETRY_BACKOFF.delay(failures, &self.decisions)).await;
             failures += 1;
             turn = apps.turns.acquire().await;
         }
     }
 
     /// Calls at once; which of them are to be tried again, and whether there are any.
-    async fn calls(&mut self, number: usize, apps: &Apps) -> Result<(Errand, bool), Gone> {
+    async fn calls(
+        &mut self,
+        number: usize,
+        apps: &Apps,
+    ) -> Result<(ClientAction, bool), SessionGone> {
         let sent = Instant::now();
         let mut left = 0;
         let mut rejected = false;
@@ -174,7 +178,7 @@ impl Session {
         if rejected {
             self.refresh(apps).await?;
         }
-        Ok((Errand::Calls(left), left > 0))
+        Ok((ClientAction::Calls(left), left > 0))
     }
 
     async fn call(&self, apps: &Apps) -> Outcome {
@@ -201,12 +205,12 @@ impl Session {
                 Outcome::Good
             }
             401 => Outcome::Rejected,
-            _ => Outcome::Failed(format!("call: {}", answer.words())),
+            _ => Outcome::Failed(format!("call: {}", answer.counts_text())),
         }
     }
 
     /// New tokens, with the same refresh token until an answer comes. `true`: to be tried again.
-    async fn refresh(&mut self, apps: &Apps) -> Result<bool, Gone> {
+    async fn refresh(&mut self, apps: &Apps) -> Result<bool, SessionGone> {
         let form = format!(
             "grant_type=refresh_token&refresh_token={}",
             self.tokens.refresh_token
@@ -227,9 +231,9 @@ impl Session {
                 let error = answer.error();
                 if error.error == "invalid_grant" {
                     apps.ledger.lost(&self.did, &error.error_description);
-                    return Err(Gone);
+                    return Err(SessionGone);
                 }
-                answer.words()
+                answer.counts_text()
             }
             Err(how) => how,
         };
@@ -244,7 +248,7 @@ impl Answer {
         serde_json::from_slice(&self.body).unwrap_or_default()
     }
 
-    fn words(&self) -> String {
+    fn counts_text(&self) -> String {
         format!("{} {}", self.status, self.error().error)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::dice::Dice;
+use crate::decisions::Decisions;
 
 /// What goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,7 +35,7 @@ pub(crate) enum Fault {
 
 /// How many sessions a fault may cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Bound {
+pub(crate) enum LossBound {
     /// None.
     Nothing,
     /// At most those that the replica was refreshing when it died.
@@ -92,39 +92,39 @@ impl Fault {
         }
     }
 
-    pub(crate) fn bound(self) -> Bound {
+    pub(crate) fn bound(self) -> LossBound {
         match self {
-            Self::Kill => Bound::InFlight,
-            Self::LostAnswer => Bound::Unavoidable,
-            _ => Bound::Nothing,
+            Self::Kill => LossBound::InFlight,
+            Self::LostAnswer => LossBound::Unavoidable,
+            _ => LossBound::Nothing,
         }
     }
 }
 
 /// How long a fault itself takes, about.
-const FAULT: Duration = Duration::from_secs(3);
+const FAULT_DURATION: Duration = Duration::from_secs(3);
 /// Long enough for the effects of most faults to be over before the next.
-const LONGEST_GAP: Duration = Duration::from_secs(8);
+const MAX_GAP: Duration = Duration::from_secs(8);
 
 /// The faults of a run that takes about `time`: every kind in turn, each turn in another order.
 ///
-/// A run ends when every effect is over, and the leases of a dead replica take longest: it is the
+/// A run ends when every effect has ended, and the leases of a dead replica take longest: it is the
 /// first to come, so that they lapse while everything else goes wrong.
-pub(crate) fn schedule(dice: &Dice, kinds: &[Fault], time: Duration) -> Vec<Step> {
+pub(crate) fn schedule(decisions: &Decisions, kinds: &[Fault], time: Duration) -> Vec<Step> {
     // Every kind happens at least once.
     let each = time / u32::try_from(kinds.len().max(1)).unwrap_or(u32::MAX);
-    let gap = each.saturating_sub(FAULT).min(LONGEST_GAP);
+    let gap = each.saturating_sub(FAULT_DURATION).min(MAX_GAP);
     let mut steps = Vec::new();
     let mut left = time;
     while !kinds.is_empty() && !left.is_zero() {
         let mut turn = kinds.to_vec();
-        dice.shuffle(&mut turn);
+        decisions.shuffle(&mut turn);
         if steps.is_empty() {
             turn.sort_by_key(|fault| *fault != Fault::Kill);
         }
         for fault in turn {
-            let after = dice.between(gap / 2, gap * 3 / 2);
-            left = left.saturating_sub(gap + FAULT);
+            let after = decisions.between(gap / 2, gap * 3 / 2);
+            left = left.saturating_sub(gap + FAULT_DURATION);
             steps.push(Step { after, fault });
         }
     }
@@ -138,12 +138,12 @@ mod tests {
     #[test]
     fn a_short_run_meets_every_fault_once_and_a_long_one_again_and_again() {
         let kinds = Fault::SANDBOX;
-        let short = schedule(&Dice::new(1, 0), kinds, Duration::from_secs(30));
+        let short = schedule(&Decisions::new(1, 0), kinds, Duration::from_secs(30));
         let mut met: Vec<Fault> = short.iter().map(|step| step.fault).collect();
         assert_eq!(met.first(), Some(&Fault::Kill));
         met.sort_unstable();
         assert_eq!(met, kinds);
-        let long = schedule(&Dice::new(1, 0), kinds, Duration::from_mins(10));
+        let long = schedule(&Decisions::new(1, 0), kinds, Duration::from_mins(10));
         for kind in kinds {
             assert!(long.iter().filter(|step| step.fault == *kind).count() >= 5);
         }
@@ -151,7 +151,13 @@ mod tests {
 
     #[test]
     fn the_seed_decides_the_order() {
-        let of = |seed| schedule(&Dice::new(seed, 0), Fault::SANDBOX, Duration::from_mins(1));
+        let of = |seed| {
+            schedule(
+                &Decisions::new(seed, 0),
+                Fault::SANDBOX,
+                Duration::from_mins(1),
+            )
+        };
         assert_eq!(of(3), of(3));
         assert_ne!(of(3), of(4));
     }

@@ -11,16 +11,16 @@ use tokio::time::Instant;
 use crate::fault::Fault;
 
 /// What everybody writes into.
-pub(crate) struct Ledger(Mutex<Pages>);
+pub(crate) struct Ledger(Mutex<LedgerRecords>);
 
 /// What was written.
 #[derive(Debug, Default, Clone)]
-pub(crate) struct Pages {
+pub(crate) struct LedgerRecords {
     /// The time between two faults, the first before any.
     pub(crate) windows: Vec<Window>,
     /// Sessions whose app was told to send the person to sign in again, by account.
-    pub(crate) lost: BTreeMap<String, Loss>,
-    /// Accounts whose session worked after everything was over.
+    pub(crate) lost: BTreeMap<String, LostSession>,
+    /// Accounts whose session worked after the run had ended.
     pub(crate) alive: Vec<String>,
     /// What no fault may cause, such as the answer of somebody else.
     pub(crate) wrong: Vec<String>,
@@ -41,23 +41,22 @@ pub(crate) struct Window {
 
 /// A session that is gone.
 #[derive(Debug, Clone)]
-pub(crate) struct Loss {
+pub(crate) struct LostSession {
     /// The fault that was the newest.
     pub(crate) during: Option<Fault>,
-    /// What the app was told.
-    pub(crate) told: String,
+    /// What the app received.
+    pub(crate) app_error: String,
 }
 
 impl Ledger {
     pub(crate) fn new(now: Instant) -> Self {
-        let pages = Pages {
+        let records = LedgerRecords {
             windows: vec![Window::of(None, now)],
-            ..Pages::default()
+            ..LedgerRecords::default()
         };
-        Self(Mutex::new(pages))
+        Self(Mutex::new(records))
     }
 
-    /// A fault begins.
     pub(crate) fn begin(&self, fault: Fault, now: Instant) {
         lock(&self.0).windows.push(Window::of(Some(fault), now));
     }
@@ -69,9 +68,9 @@ impl Ledger {
 
     /// A request that was sent then failed, and is repeated.
     pub(crate) fn failed(&self, how: &str, sent: Instant, now: Instant) {
-        let mut pages = lock(&self.0);
-        *pages.failures.entry(how.to_owned()).or_default() += 1;
-        if let Some(window) = pages.at(in_trouble(sent, now)) {
+        let mut records = lock(&self.0);
+        *records.failures.entry(how.to_owned()).or_default() += 1;
+        if let Some(window) = records.at(in_trouble(sent, now)) {
             window.failed += 1;
         }
     }
@@ -85,14 +84,16 @@ impl Ledger {
     }
 
     /// The session of an account is gone.
-    pub(crate) fn lost(&self, did: &str, told: &str) {
-        let mut pages = lock(&self.0);
-        let during = pages.windows.last().and_then(|window| window.fault);
-        let told = told.to_owned();
-        pages.lost.insert(did.to_owned(), Loss { during, told });
+    pub(crate) fn lost(&self, did: &str, app_error: &str) {
+        let mut records = lock(&self.0);
+        let during = records.windows.last().and_then(|window| window.fault);
+        let app_error = app_error.to_owned();
+        records
+            .lost
+            .insert(did.to_owned(), LostSession { during, app_error });
     }
 
-    /// The session of an account works after everything was over.
+    /// The session of an account works after the run had ended.
     pub(crate) fn alive(&self, did: &str) {
         lock(&self.0).alive.push(did.to_owned());
     }
@@ -103,7 +104,7 @@ impl Ledger {
     }
 
     /// Everything so far.
-    pub(crate) fn pages(&self) -> Pages {
+    pub(crate) fn records(&self) -> LedgerRecords {
         lock(&self.0).clone()
     }
 }
@@ -114,7 +115,7 @@ fn in_trouble(began: Instant, at_last: Instant) -> Instant {
     at_last.min(began + Duration::from_secs(1))
 }
 
-impl Pages {
+impl LedgerRecords {
     /// When the run began.
     pub(crate) fn began(&self) -> Option<Instant> {
         self.windows.first().map(|window| window.began)
@@ -161,7 +162,7 @@ mod tests {
         ledger.done(at(3200), None, at(3310));
         ledger.failed("503", at(3350), at(3350));
         ledger.failed("504", at(300), at(15_300));
-        let windows = ledger.pages().windows;
+        let windows = ledger.records().windows;
         let seen: Vec<_> = windows
             .iter()
             .map(|window| (window.fault, window.failed, window.longest.as_millis()))

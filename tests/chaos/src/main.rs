@@ -7,7 +7,7 @@
 
 mod apps;
 mod balancer;
-mod dice;
+mod decisions;
 mod fault;
 mod ledger;
 mod real;
@@ -156,7 +156,7 @@ impl Part {
             node,
             script: script
                 .context("--lab and --newest-lab name the scripts that start real PDSs")?,
-            enforced: arguments.enforced_tokens,
+            lifetime_enforced: arguments.enforced_tokens,
             row_read: Duration::from_millis(arguments.row_read),
         })
     }

@@ -24,7 +24,7 @@ use url::Url;
 /// Node.js loads a PDS in seconds.
 const START_DEADLINE: Duration = Duration::from_mins(1);
 /// The PDS shares a machine that is kept busy.
-const PATIENT: Limits = Limits {
+const SLOW_LIMITS: Limits = Limits {
     deadline: Duration::from_mins(1),
     ..Limits::DOCUMENT
 };
@@ -46,11 +46,10 @@ pub(crate) struct Lab {
 pub(crate) struct LabProgram {
     /// The program that runs the script.
     pub(crate) node: PathBuf,
-    /// The script.
     pub(crate) script: PathBuf,
     /// Whether access tokens do live as short as clients are told: then the PDS ends sessions whose
     /// token runs out while it looks at it.
-    pub(crate) enforced: bool,
+    pub(crate) lifetime_enforced: bool,
     /// The time between the two looks, on top of what it takes anyway.
     pub(crate) row_read: Duration,
 }
@@ -82,7 +81,7 @@ struct Ended {
 }
 
 #[derive(Deserialize)]
-struct Opened {
+struct CreatedAccount {
     did: String,
 }
 
@@ -115,19 +114,20 @@ impl Lab {
             release: ready.release,
             _node: node,
         };
-        let knob = if program.enforced {
+        let setting = if program.lifetime_enforced {
             "access-token-lifetime"
         } else {
             "told-lifetime"
         };
-        lab.turn(knob, token_life).await?;
-        lab.turn("row-read", program.row_read).await?;
+        lab.set_duration(setting, token_life).await?;
+        lab.set_duration("row-read", program.row_read).await?;
         Ok(lab)
     }
 
-    async fn turn(&self, knob: &str, time: Duration) -> Result<()> {
+    async fn set_duration(&self, setting: &str, time: Duration) -> Result<()> {
         let time = time.as_millis();
-        self.order(Method::PUT, &format!("/{knob}?ms={time}")).await
+        self.send_control(Method::PUT, &format!("/{setting}?ms={time}"))
+            .await
     }
 
     /// Every session that the PDS has ended.
@@ -142,7 +142,7 @@ impl Lab {
         Ok(ended.collect())
     }
 
-    async fn order(&self, method: Method, target: &str) -> Result<()> {
+    async fn send_control(&self, method: Method, target: &str) -> Result<()> {
         let request = Request::builder()
             .method(method)
             .uri(format!("{}{target}", self.control));
@@ -160,7 +160,7 @@ impl Lab {
                 let account = json!({ "handle": handle, "password": PASSWORD, "email": email });
                 let request = Request::post(url).header(CONTENT_TYPE, "application/json");
                 let answer = fetch(request, account.to_string().into()).await?;
-                let Opened { did } = serde_json::from_slice(&answer.body)?;
+                let CreatedAccount { did } = serde_json::from_slice(&answer.body)?;
                 anyhow::Ok(Member { did, handle })
             });
         }
@@ -173,9 +173,9 @@ impl Lab {
 
     /// Ends the PDS and starts it again on its data after that time.
     pub(crate) async fn restart_pds(&self, away: Duration) -> Result<()> {
-        self.order(Method::POST, "/go-away").await?;
+        self.send_control(Method::POST, "/go-away").await?;
         sleep(away).await;
-        self.order(Method::POST, "/come-back").await
+        self.send_control(Method::POST, "/come-back").await
     }
 }
 
@@ -272,7 +272,7 @@ fn callback(last: &Url) -> Result<Url> {
 async fn fetch(request: Builder, body: Bytes) -> Result<Fetched> {
     let request = request.body(body)?;
     let what = format!("{} {}", request.method(), request.uri().path());
-    let answer = PlainHttp::default().fetch(request, PATIENT).await;
+    let answer = PlainHttp::default().fetch(request, SLOW_LIMITS).await;
     let answer = answer.with_context(|| what.clone())?;
     let text = String::from_utf8_lossy(&answer.body);
     ensure!(

@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::run::Outcome;
 
 /// So many ways to fail are shown, the most frequent ones.
-const SHOWN: usize = 8;
+const MAX_SHOWN_FAILURES: usize = 8;
 
 /// The file.
 #[derive(Serialize)]
@@ -64,18 +64,18 @@ pub(crate) fn print(outcome: &Outcome) {
         "\n{}: seed {}, {} sessions, {} s, {} requests answered\n{table}\n",
         outcome.run, outcome.seed, outcome.sessions, outcome.seconds, outcome.requests_answered
     ));
-    let mut failures: Vec<_> = outcome.pages.failures.iter().collect();
+    let mut failures: Vec<_> = outcome.records.failures.iter().collect();
     failures.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
-    for (how, count) in failures.into_iter().take(SHOWN) {
+    for (how, count) in failures.into_iter().take(MAX_SHOWN_FAILURES) {
         say(&format!("{count:>6} failed: {how}"));
     }
     for check in &outcome.checks {
         let verdict = if check.holds { "ok" } else { "not ok" };
         say(&format!("{verdict} - {}", check.rule));
-        for what in check.broken_by.iter().take(SHOWN) {
+        for what in check.broken_by.iter().take(MAX_SHOWN_FAILURES) {
             say(&format!("         {what}"));
         }
-        if let Some(more @ 1..) = check.broken_by.len().checked_sub(SHOWN) {
+        if let Some(more @ 1..) = check.broken_by.len().checked_sub(MAX_SHOWN_FAILURES) {
             say(&format!("         and {more} more"));
         }
     }

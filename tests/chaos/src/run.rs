@@ -12,21 +12,21 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::apps::{Apps, Session};
-use crate::dice::Dice;
+use crate::decisions::Decisions;
 use crate::fault::{Fault, schedule};
-use crate::ledger::Pages;
+use crate::ledger::LedgerRecords;
 use crate::report::say;
 use crate::site::Site;
 use crate::upstream::Upstream;
 use crate::verdict::{self, Check, Evidence, Row};
 
 /// Everything must work so long after the last fault: no lease and no back-off lasts longer.
-const SETTLE: Duration = Duration::from_secs(150);
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(150);
 /// So long AIP waits for the answer to a refresh that it has sent (`REFRESH_TIMEOUT` of `aip-pds`):
 /// what was sent while the PDS never answers is under its lease until then.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(150);
 /// Before the first fault.
-const CALM: Duration = Duration::from_secs(3);
+const TIME_BEFORE_FAULTS: Duration = Duration::from_secs(3);
 
 /// What is run.
 #[derive(Debug, Clone)]
@@ -51,7 +51,7 @@ pub(crate) struct Outcome {
     pub(crate) faults: Vec<Row>,
     pub(crate) checks: Vec<Check>,
     #[serde(skip)]
-    pub(crate) pages: Pages,
+    pub(crate) records: LedgerRecords,
 }
 
 impl Plan {
@@ -83,20 +83,25 @@ impl Plan {
         let mut running = JoinSet::new();
         let calm = Instant::now();
         for (number, (did, tokens)) in (1..).zip(sessions) {
-            let dice = Dice::new(self.seed, number);
-            let session = Session { did, tokens, dice };
+            let decisions = Decisions::new(self.seed, number);
+            let session = Session {
+                did,
+                tokens,
+                decisions,
+            };
             let apps = Arc::clone(&apps);
             running.spawn(async move { session.live(&apps).await });
         }
 
-        let dice = Dice::new(self.seed, 0);
-        sleep(CALM).await;
+        let decisions = Decisions::new(self.seed, 0);
+        sleep(TIME_BEFORE_FAULTS).await;
         let mut last_hang = None;
-        for step in schedule(&dice, self.faults, self.time) {
+        for step in schedule(&decisions, self.faults, self.time) {
             sleep(step.after).await;
             say_at(&run, began, step.fault.name());
             apps.ledger.begin(step.fault, Instant::now());
-            site.strike(step.fault, &dice, &mut evidence).await?;
+            site.inject_fault(step.fault, &decisions, &mut evidence)
+                .await?;
             if step.fault == Fault::TimeOut {
                 last_hang = Some(Instant::now());
             }
@@ -109,17 +114,17 @@ impl Plan {
         running.abort_all();
         say_at(&run, began, "over");
         let seconds = calm.elapsed().as_secs();
-        site.look(&mut evidence).await?;
-        let pages = apps.ledger.pages();
+        site.record_database_state(&mut evidence).await?;
+        let records = apps.ledger.records();
         Ok(Outcome {
             run,
             seed: self.seed,
             sessions: self.sessions,
             seconds,
-            requests_answered: pages.answered,
-            faults: verdict::rows(&pages, &evidence),
-            checks: verdict::checks(&pages, &evidence),
-            pages,
+            requests_answered: records.answered,
+            faults: verdict::rows(&records, &evidence),
+            checks: verdict::checks(&records, &evidence),
+            records,
         })
     }
 }
@@ -128,7 +133,7 @@ impl Plan {
 /// PDS never answered at `last_hang`.
 fn settled_by(last_fault: Instant, last_hang: Option<Instant>) -> Instant {
     let answered = last_hang.map(|hang| hang + ANSWER_TIMEOUT);
-    answered.map_or(last_fault, |at| at.max(last_fault)) + SETTLE
+    answered.map_or(last_fault, |at| at.max(last_fault)) + SETTLE_TIMEOUT
 }
 
 /// Several runs may go on at the same time.
@@ -152,10 +157,10 @@ mod tests {
     fn only_a_hang_near_the_end_takes_longer_to_settle() {
         let end = Instant::now() + ANSWER_TIMEOUT * 2;
         let seconds = Duration::from_secs;
-        assert_eq!(settled_by(end, None), end + SETTLE);
+        assert_eq!(settled_by(end, None), end + SETTLE_TIMEOUT);
         let early = end - ANSWER_TIMEOUT - seconds(1);
-        assert_eq!(settled_by(end, Some(early)), end + SETTLE);
+        assert_eq!(settled_by(end, Some(early)), end + SETTLE_TIMEOUT);
         let late = settled_by(end, Some(end - seconds(2)));
-        assert_eq!(late, end + ANSWER_TIMEOUT + SETTLE - seconds(2));
+        assert_eq!(late, end + ANSWER_TIMEOUT + SETTLE_TIMEOUT - seconds(2));
     }
 }

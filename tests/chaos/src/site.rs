@@ -19,17 +19,17 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use crate::balancer::Balancer;
-use crate::dice::Dice;
+use crate::decisions::Decisions;
 use crate::fault::Fault;
 use crate::replica::Replica;
 use crate::report::say;
-use crate::upstream::{Somebody, Upstream};
+use crate::upstream::{AccountHolder, Upstream};
 use crate::valkey::Valkey;
 use crate::verdict::{End, Evidence};
 
 const REPLICAS: usize = 3;
 /// So many sign in at the same time.
-const AT_ONCE: usize = 8;
+const CONCURRENT_SIGN_INS: usize = 8;
 /// How often a person tries to sign in.
 const SIGN_IN_ATTEMPTS: usize = 3;
 /// How far clocks are off.
@@ -95,14 +95,14 @@ impl Site {
 
     /// Opens accounts and signs everybody in.
     pub(crate) async fn sign_in(&self, count: usize) -> Result<Vec<(String, Tokens)>> {
-        let people: Arc<[Somebody]> = self.upstream.people(count).await?.into();
+        let people: Arc<[AccountHolder]> = self.upstream.people(count).await?.into();
         let mut running = JoinSet::new();
-        for first in 0..AT_ONCE {
+        for first in 0..CONCURRENT_SIGN_INS {
             let (app, people) = (self.app.clone(), Arc::clone(&people));
             let address = self.balancer.address;
             running.spawn(async move {
                 let mut signed_in = Vec::new();
-                for somebody in people.iter().skip(first).step_by(AT_ONCE) {
+                for somebody in people.iter().skip(first).step_by(CONCURRENT_SIGN_INS) {
                     let tokens = sign_in(address, &app, somebody).await?;
                     signed_in.push((somebody.did().to_owned(), tokens));
                 }
@@ -119,18 +119,18 @@ impl Site {
     }
 
     /// Lets `fault` happen, and ends it.
-    pub(crate) async fn strike(
+    pub(crate) async fn inject_fault(
         &mut self,
         fault: Fault,
-        dice: &Dice,
+        decisions: &Decisions,
         evidence: &mut Evidence,
     ) -> Result<()> {
         *evidence.counts.entry(fault).or_default() += 1;
-        let chosen = dice.below(self.replicas.len());
-        let pause = dice.between(Duration::from_millis(500), Duration::from_secs(2));
+        let chosen = decisions.below(self.replicas.len());
+        let pause = decisions.between(Duration::from_millis(500), Duration::from_secs(2));
         match fault {
             Fault::Kill => {
-                self.upstream.slow_down(dice);
+                self.upstream.slow_down(decisions);
                 sleep(pause).await;
                 self.replicas[chosen].kill().await?;
                 let owner = self.replicas[chosen].owner();
@@ -150,7 +150,7 @@ impl Site {
             Fault::Valkey => self.valkey.wipe(pause).await,
             Fault::Skew => {
                 let mut offsets = [SKEW, -SKEW, 0];
-                dice.shuffle(&mut offsets);
+                decisions.shuffle(&mut offsets);
                 for (replica, offset) in self.replicas.iter().zip(offsets) {
                     replica.skew(offset)?;
                 }
@@ -165,13 +165,13 @@ impl Site {
             | Fault::PdsRestart
             | Fault::Amnesia => {
                 let accounts = &evidence.accounts;
-                self.upstream.strike(fault, dice, accounts).await
+                self.upstream.inject_fault(fault, decisions, accounts).await
             }
         }
     }
 
     /// What the database says in the end.
-    pub(crate) async fn look(&self, evidence: &mut Evidence) -> Result<()> {
+    pub(crate) async fn record_database_state(&self, evidence: &mut Evidence) -> Result<()> {
         evidence.lost_answers = self.upstream.lost_answers()?;
         let (now, wall) = (Instant::now(), SystemClock.now());
         for ended in self.upstream.ended().await? {
@@ -199,7 +199,7 @@ impl Site {
 
 /// Signs `somebody` in through the pages; again when that fails, as a person would: a PDS that
 /// is busy may close a connection that is just being used.
-async fn sign_in(address: SocketAddr, app: &App, somebody: &Somebody) -> Result<Tokens> {
+async fn sign_in(address: SocketAddr, app: &App, somebody: &AccountHolder) -> Result<Tokens> {
     for _ in 1..SIGN_IN_ATTEMPTS {
         match try_to_sign_in(address, app, somebody).await {
             Ok(tokens) => return Ok(tokens),
@@ -209,7 +209,11 @@ async fn sign_in(address: SocketAddr, app: &App, somebody: &Somebody) -> Result<
     try_to_sign_in(address, app, somebody).await
 }
 
-async fn try_to_sign_in(address: SocketAddr, app: &App, somebody: &Somebody) -> Result<Tokens> {
+async fn try_to_sign_in(
+    address: SocketAddr,
+    app: &App,
+    somebody: &AccountHolder,
+) -> Result<Tokens> {
     let sign_in = SignIn::begin(address, app, somebody.handle()).await?;
     let callback = somebody.approve(&sign_in).await?;
     let mut back_channel = Connection::open(address).await?;

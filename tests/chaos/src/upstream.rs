@@ -15,7 +15,7 @@ use serde::Deserialize;
 use tokio::time::sleep;
 use url::Url;
 
-use crate::dice::Dice;
+use crate::decisions::Decisions;
 use crate::fault::Fault;
 use crate::real::{Lab, LabProgram, Member};
 
@@ -26,7 +26,7 @@ const NAME: &str = "aip.internal";
 /// session there, which nobody can help who uses it until then.
 const TOKEN_LIFE: Duration = Duration::from_secs(2);
 /// How long a fault of the PDS goes on.
-const STORM: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(4));
+const PDS_FAULT_DURATION: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(4));
 
 /// PDS, PLC directory and DNS.
 pub(crate) enum Upstream {
@@ -36,7 +36,7 @@ pub(crate) enum Upstream {
 
 /// Somebody with an account.
 #[derive(Debug, Clone)]
-pub(crate) enum Somebody {
+pub(crate) enum AccountHolder {
     OfSandbox(Person),
     OfLab(Member),
 }
@@ -49,7 +49,7 @@ pub(crate) struct StandIns {
 
 /// What is read of a token response.
 #[derive(Deserialize)]
-struct Granted {
+struct TokenBody {
     sub: String,
 }
 
@@ -101,18 +101,18 @@ impl Upstream {
     }
 
     /// Opens so many accounts.
-    pub(crate) async fn people(&self, count: usize) -> Result<Vec<Somebody>> {
+    pub(crate) async fn people(&self, count: usize) -> Result<Vec<AccountHolder>> {
         match self {
             Self::Sandbox(it) => {
                 let handles: Result<Vec<Handle>, _> = (0..count)
                     .map(|number| Handle::parse(&format!("person-{number}.test")))
                     .collect();
                 let people = it.sandbox.pds.add_accounts(&handles?, "correct horse")?;
-                Ok(people.into_iter().map(Somebody::OfSandbox).collect())
+                Ok(people.into_iter().map(AccountHolder::OfSandbox).collect())
             }
             Self::Real(lab) => {
                 let people = lab.people(count).await?;
-                Ok(people.into_iter().map(Somebody::OfLab).collect())
+                Ok(people.into_iter().map(AccountHolder::OfLab).collect())
             }
         }
     }
@@ -127,7 +127,7 @@ impl Upstream {
             .iter()
             .filter(|answer| answer.status == 200)
             .map(|answer| {
-                let granted: Granted = serde_json::from_slice(&answer.body)?;
+                let granted: TokenBody = serde_json::from_slice(&answer.body)?;
                 Ok(granted.sub)
             })
             .collect()
@@ -150,13 +150,13 @@ impl Upstream {
     }
 
     /// Lets refreshes take their time, where that can be ordered, so that some are under way.
-    pub(crate) fn slow_down(&self, dice: &Dice) {
+    pub(crate) fn slow_down(&self, decisions: &Decisions) {
         if let Self::Sandbox(it) = self {
-            let by = dice.between(Duration::from_millis(100), Duration::from_millis(500));
+            let by = decisions.between(Duration::from_millis(100), Duration::from_millis(500));
             it.sandbox
                 .pds
                 .always(Endpoint::Token)
-                .delays(some_time(dice), by);
+                .delays(random_moment(decisions), by);
         }
     }
 
@@ -169,31 +169,39 @@ impl Upstream {
     }
 
     /// Does to the PDS what `fault` says, and undoes it. `accounts` have sessions.
-    pub(crate) async fn strike(
+    pub(crate) async fn inject_fault(
         &self,
         fault: Fault,
-        dice: &Dice,
+        decisions: &Decisions,
         accounts: &BTreeSet<String>,
     ) -> Result<()> {
         match self {
             Self::Sandbox(it) => {
-                it.order(fault, dice, accounts)?;
-                sleep(dice.between(STORM.0, STORM.1)).await;
+                it.order(fault, decisions, accounts)?;
+                sleep(decisions.between(PDS_FAULT_DURATION.0, PDS_FAULT_DURATION.1)).await;
                 self.heal();
                 Ok(())
             }
-            Self::Real(lab) => lab.restart_pds(dice.between(STORM.0, STORM.1)).await,
+            Self::Real(lab) => {
+                lab.restart_pds(decisions.between(PDS_FAULT_DURATION.0, PDS_FAULT_DURATION.1))
+                    .await
+            }
         }
     }
 }
 
 impl StandIns {
-    fn order(&self, fault: Fault, dice: &Dice, accounts: &BTreeSet<String>) -> Result<()> {
+    fn order(
+        &self,
+        fault: Fault,
+        decisions: &Decisions,
+        accounts: &BTreeSet<String>,
+    ) -> Result<()> {
         let pds = &self.sandbox.pds;
         let token = Endpoint::Token;
         match fault {
             Fault::Unavailable => {
-                if dice.below(2) == 0 {
+                if decisions.below(2) == 0 {
                     pds.always(token).is_unavailable();
                 } else {
                     pds.always(token).is_unavailable_for(2);
@@ -202,8 +210,8 @@ impl StandIns {
             }
             Fault::TimeOut => pds.next(token).times(5).hangs(When::Before),
             Fault::Stall => {
-                let by = dice.between(Duration::from_secs(1), Duration::from_secs(3));
-                pds.always(token).delays(some_time(dice), by);
+                let by = decisions.between(Duration::from_secs(1), Duration::from_secs(3));
+                pds.always(token).delays(random_moment(decisions), by);
             }
             Fault::ResetBefore => pds.always(token).drops_request(),
             Fault::LostAnswer => pds.next(token).times(3).drops_response(),
@@ -225,11 +233,11 @@ impl StandIns {
     }
 }
 
-fn some_time(dice: &Dice) -> When {
-    [When::Before, When::After][dice.below(2)]
+fn random_moment(decisions: &Decisions) -> When {
+    [When::Before, When::After][decisions.below(2)]
 }
 
-impl Somebody {
+impl AccountHolder {
     pub(crate) fn did(&self) -> &str {
         match self {
             Self::OfSandbox(person) => person.did.as_str(),

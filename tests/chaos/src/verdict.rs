@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::time::Instant;
 
-use crate::fault::{Bound, Fault};
-use crate::ledger::Pages;
+use crate::fault::{Fault, LossBound};
+use crate::ledger::LedgerRecords;
 
 /// What a session is that nobody can save: the PDS spent its refresh token and the answer is lost.
 const LOST_RESPONSE: &str = "lost_response";
@@ -66,40 +66,40 @@ impl Evidence {
     /// How many sessions this fault may have cost.
     fn allowed(&self, fault: Fault) -> usize {
         match fault.bound() {
-            Bound::Nothing => 0,
-            Bound::InFlight => self.in_flight.len(),
-            Bound::Unavoidable => self.lost_answers.len(),
+            LossBound::Nothing => 0,
+            LossBound::InFlight => self.in_flight.len(),
+            LossBound::Unavoidable => self.lost_answers.len(),
         }
     }
 }
 
 /// Which fault cost a session: what is known of it comes before when the PDS ended it, and that before
 /// when it was noticed.
-fn cause(did: &str, pages: &Pages, evidence: &Evidence) -> Option<Fault> {
+fn cause(did: &str, records: &LedgerRecords, evidence: &Evidence) -> Option<Fault> {
     if evidence.lost_answers.contains(did) {
         Some(Fault::LostAnswer)
     } else if evidence.in_flight.contains(did) {
         Some(Fault::Kill)
     } else if let Some(end) = evidence.ended.get(did) {
-        pages.fault_at(end.at)
+        records.fault_at(end.at)
     } else {
-        pages.lost.get(did).and_then(|loss| loss.during)
+        records.lost.get(did).and_then(|loss| loss.during)
     }
 }
 
 /// The table: calm first, then every fault that happened.
-pub(crate) fn rows(pages: &Pages, evidence: &Evidence) -> Vec<Row> {
+pub(crate) fn rows(records: &LedgerRecords, evidence: &Evidence) -> Vec<Row> {
     let kinds = evidence.counts.keys().copied().map(Some);
     std::iter::once(None)
         .chain(kinds)
         .map(|kind| {
-            let windows = || pages.windows.iter().filter(|window| window.fault == kind);
-            let lost = pages.lost.keys();
+            let windows = || records.windows.iter().filter(|window| window.fault == kind);
+            let lost = records.lost.keys();
             Row {
                 fault: kind.map_or("before any fault", Fault::name),
                 count: kind.map_or(0, |kind| evidence.counts[&kind]),
                 sessions_lost: lost
-                    .filter(|did| cause(did, pages, evidence) == kind)
+                    .filter(|did| cause(did, records, evidence) == kind)
                     .count(),
                 sessions_allowed: kind.map_or(0, |kind| evidence.allowed(kind)),
                 requests_failed: windows().map(|window| window.failed).sum(),
@@ -113,13 +113,13 @@ pub(crate) fn rows(pages: &Pages, evidence: &Evidence) -> Vec<Row> {
 }
 
 /// Every bound.
-pub(crate) fn checks(pages: &Pages, evidence: &Evidence) -> Vec<Check> {
+pub(crate) fn checks(records: &LedgerRecords, evidence: &Evidence) -> Vec<Check> {
     let mut checks: Vec<Check> = std::iter::once(None)
         .chain(evidence.counts.keys().copied().map(Some))
-        .map(|kind| bound(kind, pages, evidence))
+        .map(|kind| bound(kind, records, evidence))
         .collect();
-    let lost: BTreeSet<&String> = pages.lost.keys().collect();
-    let alive: BTreeSet<&String> = pages.alive.iter().collect();
+    let lost: BTreeSet<&String> = records.lost.keys().collect();
+    let alive: BTreeSet<&String> = records.alive.iter().collect();
     let silent = evidence.accounts.iter();
     let silent = silent.filter(|did| !alive.contains(did) && !lost.contains(did));
     checks.push(Check::of(
@@ -134,7 +134,7 @@ pub(crate) fn checks(pages: &Pages, evidence: &Evidence) -> Vec<Check> {
     ));
     checks.push(Check::of(
         "nobody gets the answer of somebody else",
-        pages.wrong.clone(),
+        records.wrong.clone(),
     ));
     checks.push(Check::of(
         "every program ends and starts as it should",
@@ -144,10 +144,10 @@ pub(crate) fn checks(pages: &Pages, evidence: &Evidence) -> Vec<Check> {
 }
 
 /// When and why the PDS ended a session.
-fn why_ended(did: &str, pages: &Pages, evidence: &Evidence) -> String {
+fn why_ended(did: &str, records: &LedgerRecords, evidence: &Evidence) -> String {
     match evidence.ended.get(did) {
         Some(End { at, why }) => {
-            let seconds = pages
+            let seconds = records
                 .began()
                 .map_or(0.0, |began| (*at - began).as_secs_f64());
             format!("the PDS ended it after {seconds:.1} s: {why}")
@@ -156,44 +156,47 @@ fn why_ended(did: &str, pages: &Pages, evidence: &Evidence) -> String {
     }
 }
 
-fn bound(kind: Option<Fault>, pages: &Pages, evidence: &Evidence) -> Check {
-    let told = |did: &String| {
+fn bound(kind: Option<Fault>, records: &LedgerRecords, evidence: &Evidence) -> Check {
+    let app_error = |did: &String| {
         let reason = evidence.given_up.get(did).map_or("-", String::as_str);
-        let told = pages.lost.get(did).map_or("", |loss| loss.told.as_str());
+        let app_error = records
+            .lost
+            .get(did)
+            .map_or("", |loss| loss.app_error.as_str());
         format!(
-            "{did} is lost: {reason}: {told}: {}",
-            why_ended(did, pages, evidence)
+            "{did} is lost: {reason}: {app_error}: {}",
+            why_ended(did, records, evidence)
         )
     };
-    let lost: Vec<&String> = pages
+    let lost: Vec<&String> = records
         .lost
         .keys()
-        .filter(|did| cause(did, pages, evidence) == kind)
+        .filter(|did| cause(did, records, evidence) == kind)
         .collect();
     let by_another_name = lost
         .iter()
         .filter(|did| evidence.given_up.get(**did).map(String::as_str) != Some(LOST_RESPONSE))
-        .map(|did| told(did));
+        .map(|did| app_error(did));
     let Some(fault) = kind else {
-        let broken = lost.iter().map(|did| told(did));
+        let broken = lost.iter().map(|did| app_error(did));
         return Check::of("before any fault: no session lost", broken.collect());
     };
     let unless_known = |known: &BTreeSet<String>| -> Vec<String> {
         let unknown = lost.iter().filter(|did| !known.contains(**did));
-        unknown.map(|did| told(did)).collect()
+        unknown.map(|did| app_error(did)).collect()
     };
     let (rule, broken): (_, Vec<String>) = match fault.bound() {
-        Bound::Nothing => ("no session lost", unless_known(&BTreeSet::new())),
-        Bound::InFlight => (
+        LossBound::Nothing => ("no session lost", unless_known(&BTreeSet::new())),
+        LossBound::InFlight => (
             "no more sessions lost than refreshes in flight, each as lost_response",
             by_another_name
                 .chain(unless_known(&evidence.in_flight))
                 .collect(),
         ),
-        Bound::Unavoidable => {
+        LossBound::Unavoidable => {
             let survivors = evidence.lost_answers.iter();
             let survivors = survivors
-                .filter(|did| !pages.lost.contains_key(*did))
+                .filter(|did| !records.lost.contains_key(*did))
                 .map(|did| format!("{did} is not lost"));
             (
                 "exactly the sessions lost whose answer was lost, each as lost_response",
@@ -230,7 +233,7 @@ mod tests {
     use crate::ledger::Ledger;
 
     /// A run in which `during` was the newest fault when `lost` was lost.
-    fn run(during: Fault, lost: &[&str]) -> (Pages, Evidence) {
+    fn run(during: Fault, lost: &[&str]) -> (LedgerRecords, Evidence) {
         let now = Instant::now();
         let ledger = Ledger::new(now);
         ledger.begin(during, now);
@@ -246,12 +249,12 @@ mod tests {
                 ledger.alive(did);
             }
         }
-        (ledger.pages(), evidence)
+        (ledger.records(), evidence)
     }
 
     #[track_caller]
-    fn broken(pages: &Pages, evidence: &Evidence, word: &str) {
-        let checks = checks(pages, evidence);
+    fn broken(records: &LedgerRecords, evidence: &Evidence, word: &str) {
+        let checks = checks(records, evidence);
         let broken: Vec<&Check> = checks.iter().filter(|check| !check.holds).collect();
         assert_eq!(broken.len(), 1, "{broken:?}");
         assert!(broken[0].rule.contains(word), "{broken:?}");
@@ -259,43 +262,43 @@ mod tests {
 
     #[test]
     fn a_run_without_a_loss_holds_every_bound() {
-        let (pages, evidence) = run(Fault::Valkey, &[]);
-        assert!(checks(&pages, &evidence).iter().all(|check| check.holds));
+        let (records, evidence) = run(Fault::Valkey, &[]);
+        assert!(checks(&records, &evidence).iter().all(|check| check.holds));
     }
 
     #[test]
     fn one_lost_session_breaks_the_bound_of_its_fault() {
-        let (pages, evidence) = run(Fault::Valkey, &["did:b"]);
-        broken(&pages, &evidence, "Valkey");
-        assert_eq!(rows(&pages, &evidence)[1].sessions_lost, 1);
+        let (records, evidence) = run(Fault::Valkey, &["did:b"]);
+        broken(&records, &evidence, "Valkey");
+        assert_eq!(rows(&records, &evidence)[1].sessions_lost, 1);
     }
 
     #[test]
     fn a_kill_may_cost_what_was_in_flight_and_no_more() {
-        let (pages, mut evidence) = run(Fault::Kill, &["did:a"]);
+        let (records, mut evidence) = run(Fault::Kill, &["did:a"]);
         evidence.in_flight.insert("did:a".to_owned());
-        assert!(checks(&pages, &evidence).iter().all(|check| check.holds));
+        assert!(checks(&records, &evidence).iter().all(|check| check.holds));
         // Noticed long after the kill, when something else was the newest fault.
-        let (pages, mut evidence) = run(Fault::Skew, &["did:a", "did:c"]);
+        let (records, mut evidence) = run(Fault::Skew, &["did:a", "did:c"]);
         evidence.counts.insert(Fault::Kill, 1);
         evidence.in_flight.insert("did:a".to_owned());
-        broken(&pages, &evidence, "skew");
+        broken(&records, &evidence, "skew");
         // Noticed at once, and not in flight.
-        let (pages, evidence) = run(Fault::Kill, &["did:a"]);
-        broken(&pages, &evidence, "in flight");
+        let (records, evidence) = run(Fault::Kill, &["did:a"]);
+        broken(&records, &evidence, "in flight");
     }
 
     #[test]
     fn a_lost_answer_costs_exactly_its_session_by_its_name() {
-        let (pages, mut evidence) = run(Fault::LostAnswer, &["did:a"]);
+        let (records, mut evidence) = run(Fault::LostAnswer, &["did:a"]);
         evidence.lost_answers.insert("did:a".to_owned());
-        assert!(checks(&pages, &evidence).iter().all(|check| check.holds));
+        assert!(checks(&records, &evidence).iter().all(|check| check.holds));
         evidence.lost_answers.insert("did:b".to_owned());
-        broken(&pages, &evidence, "answer lost");
+        broken(&records, &evidence, "answer lost");
         evidence.lost_answers.remove("did:b");
         let refused = "refused".to_owned();
         evidence.given_up.insert("did:a".to_owned(), refused);
-        broken(&pages, &evidence, "answer lost");
+        broken(&records, &evidence, "answer lost");
     }
 
     #[test]
@@ -316,25 +319,28 @@ mod tests {
         let why = "loadTokenClaims".to_owned();
         let end = End { at: at(15), why };
         evidence.ended.insert("did:a".to_owned(), end);
-        let pages = ledger.pages();
-        broken(&pages, &evidence, "Valkey");
-        let check = checks(&pages, &evidence).into_iter().find(|it| !it.holds);
-        let told = check.unwrap().broken_by.join("");
-        assert!(told.contains("after 15.0 s: loadTokenClaims"), "{told}");
+        let records = ledger.records();
+        broken(&records, &evidence, "Valkey");
+        let check = checks(&records, &evidence).into_iter().find(|it| !it.holds);
+        let app_error = check.unwrap().broken_by.join("");
+        assert!(
+            app_error.contains("after 15.0 s: loadTokenClaims"),
+            "{app_error}"
+        );
     }
 
     #[test]
     fn a_session_that_does_not_answer_any_more_is_no_success() {
-        let (mut pages, evidence) = run(Fault::Database, &[]);
-        pages.alive.pop();
-        broken(&pages, &evidence, "works in the end");
+        let (mut records, evidence) = run(Fault::Database, &[]);
+        records.alive.pop();
+        broken(&records, &evidence, "works in the end");
     }
 
     #[test]
     fn a_session_that_only_the_database_gave_up_is_found() {
-        let (pages, mut evidence) = run(Fault::Database, &[]);
+        let (records, mut evidence) = run(Fault::Database, &[]);
         let refused = "refused".to_owned();
         evidence.given_up.insert("did:a".to_owned(), refused);
-        broken(&pages, &evidence, "database says");
+        broken(&records, &evidence, "database says");
     }
 }

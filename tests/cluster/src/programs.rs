@@ -16,29 +16,31 @@ use crate::kubelet::Image;
 ///
 /// If it cannot be built.
 pub fn workspace_program(package: &str) -> PathBuf {
-    build(package, "--bin", package).join(package)
+    build(&["--package", package, "--bin", package]).join(package)
 }
 
-/// An example of a package of this workspace, built now if need be.
+/// An example of this workspace, built now if need be: with the features that the tests of the workspace are built
+/// with, so that the libraries are theirs.
 ///
 /// # Panics
 ///
 /// If it cannot be built.
-pub fn workspace_example(package: &str, name: &str) -> PathBuf {
-    build(package, "--example", name)
+pub fn workspace_example(name: &str) -> PathBuf {
+    build(&["--workspace", "--example", name])
         .join("examples")
         .join(name)
 }
 
 /// Builds a target and returns the folder of the profile.
-fn build(package: &str, kind: &str, name: &str) -> PathBuf {
+fn build(target: &[&str]) -> PathBuf {
     let built = Command::new(env!("CARGO"))
-        .args(["build", "--quiet", "--package", package, kind, name])
+        .args(["build", "--quiet"])
+        .args(target)
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .status();
     assert!(
         built.is_ok_and(|status| status.success()),
-        "`{name}` cannot be built; the reason is on standard error"
+        "{target:?} cannot be built; the reason is on standard error"
     );
     // Programs lie beside the folder `deps`, where this test lies.
     let test = std::env::current_exe().expect("a test knows where it lies");

@@ -70,6 +70,26 @@ export class Aip {
     return stdout.trim()
   }
 
+  /**
+   * Orders a developer token: the `link` that the command prints, what it prints when the person has made the
+   * token (`made`), and `giveUp`.
+   */
+  async orderToken(...args) {
+    const words = ['tokens', 'create', ...args, '--output', 'json']
+    const command = promisify(execFile)(binary, words, { env: this.#env, cwd: this.#folder })
+    const made = command.then(({ stdout }) => JSON.parse(stdout))
+    const link = new Promise((resolve) => {
+      let said = ''
+      command.child.stderr.on('data', (more) => {
+        said += more
+        const found = said.match(/(https?:\S+\?order=\S+)\n/)
+        if (found) resolve(found[1])
+      })
+    })
+    // A command that ends before it has printed a link has failed.
+    return { link: await Promise.race([link, made]), made, giveUp: () => command.child.kill('SIGINT') }
+  }
+
   /** Has the server read its keys again. */
   async reload() {
     const done = () => this.#program.count('key set reloaded')

@@ -19,6 +19,12 @@ const pages = [
     mark: (page) => page.locator('form#consent'),
     act: (page, { consent }) => page.locator(consent === 'deny' ? 'button#deny' : 'button#allow').click(),
   },
+  {
+    name: 'aip:token-order',
+    mark: (page) => page.locator('form#token-order'),
+    act: (page) => page.locator('button#make').click(),
+  },
+  { name: 'aip:token-made', mark: (page) => page.locator('main#token-made') },
   { name: 'aip:account', mark: (page) => page.locator('form#sign-out') },
   { name: 'aip:error', mark: (page) => page.locator('main#error') },
   {

@@ -8,19 +8,19 @@ use release::image::{Layout, Unpacked, unpack};
 use release::program::Architecture;
 use tempfile::TempDir;
 
-fn given(variable: &str) -> PathBuf {
+fn path_in_variable(variable: &str) -> PathBuf {
     let path = std::env::var_os(variable);
     PathBuf::from(path.expect("`cargo xtask test packaging` makes what this suite tries out"))
 }
 
 /// The folder of the image's layout.
 pub fn image() -> PathBuf {
-    given("PACKAGING_IMAGE")
+    path_in_variable("PACKAGING_IMAGE")
 }
 
 /// The program of a registry.
 pub fn registry() -> PathBuf {
-    given("PACKAGING_REGISTRY")
+    path_in_variable("PACKAGING_REGISTRY")
 }
 
 /// The files of the image, unpacked.
@@ -41,7 +41,7 @@ pub fn unpacked_image() -> &'static Unpacked {
 
 /// A file of the release folder, by how its name begins and ends.
 pub fn release_file(begin: &str, end: &str) -> PathBuf {
-    let folder = given("PACKAGING_RELEASE");
+    let folder = path_in_variable("PACKAGING_RELEASE");
     let files = std::fs::read_dir(&folder).expect("there is a release folder");
     let mut names = files.flatten().map(|entry| entry.file_name());
     let found = names.find(|name| {

@@ -12,9 +12,12 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("aip-version", &[]),
     ("aip-atproto", &["aip-base"]),
     ("aip-jose", &["aip-base"]),
+    // The events of the network; connections are handed in.
+    ("aip-events", &["aip-atproto", "aip-base"]),
     // The AWS SDK behind `aip_base::Http`.
     ("aip-aws", &["aip-base"]),
     ("yaml-lossless", &[]),
+    ("oci-layout", &[]),
     ("pulumi-files", &["aip-base", "yaml-lossless"]),
     (
         "aip-stack",
@@ -26,6 +29,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "aip-aws",
             "aip-base",
             "aip-stack",
+            "oci-layout",
             "pulumi-files",
             "yaml-lossless",
         ],
@@ -142,6 +146,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "aip-atproto",
             "aip-base",
             "aip-config",
+            "aip-events",
             "aip-http",
             "aip-import-v2",
             "aip-jose",
@@ -183,7 +188,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     // Development only: what tests of several crates share.
     ("aip-testkit", &["aip-atproto", "aip-base", "aip-storage"]),
     // Images and release folders, made of programs that are built.
-    ("release", &["aip-version"]),
+    ("release", &["aip-version", "oci-layout"]),
     // Development only: a Kubernetes cluster in a test.
     (
         "cluster",

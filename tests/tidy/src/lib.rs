@@ -12,6 +12,6 @@ mod goals;
 mod guides;
 mod manifests;
 mod openapi;
+mod portability;
 mod security_tests;
 mod sources;
-mod strangers;

@@ -29,7 +29,7 @@ fn every_row_names_tests_that_exist() {
 }
 
 #[test]
-fn a_row_is_told_from_other_lines() {
+fn a_row_is_distinguished_from_other_lines() {
     assert!(is_row("| 8 | upstream | redirects → refused | `a` |"));
     for line in ["| row | area |", "| --- | --- |", "8 redirects", ""] {
         assert!(!is_row(line), "{line}");

@@ -3,7 +3,7 @@
 use crate::checkout::{Text, assert_clean, sources};
 
 /// Readable in one sitting.
-const MOST_LINES: usize = 700;
+const MAX_LINES: usize = 700;
 
 fn findings(judge: impl Fn(&Text) -> Vec<String>) -> Vec<String> {
     sources()
@@ -43,7 +43,7 @@ fn every_module_says_what_it_is_for() {
 #[test]
 fn no_file_is_too_long_to_read() {
     let findings = findings(|text| match text.content.lines().count() {
-        lines if lines > MOST_LINES => vec![format!("{lines} lines")],
+        lines if lines > MAX_LINES => vec![format!("{lines} lines")],
         _ => Vec::new(),
     });
     assert_clean(&findings, "split it by topic");
@@ -91,6 +91,9 @@ fn log_lines_use_the_terms_of_the_field() {
         "does not take",
         "left out",
         "heard",
+        "is over",
+        "told of",
+        "not noted",
     ];
     let findings = findings(|text| {
         // A call may go over several lines; its message ends with it.

@@ -22,9 +22,9 @@ const TOOL_SCRIPT: &str = "tests/cluster/build-tool.sh";
 
 /// A build in the background, with what the other suites leave of the machine: from nothing it
 /// takes ten minutes on two cores. The registry of the packaging suite and the tools are built with it.
-pub(super) struct Ahead(Child);
+pub(super) struct BackgroundBuild(Child);
 
-impl Ahead {
+impl BackgroundBuild {
     pub(super) fn start() -> Result<Self> {
         let mut nice = process::command("nice");
         let all = format!(
@@ -40,7 +40,7 @@ impl Ahead {
     }
 }
 
-impl Drop for Ahead {
+impl Drop for BackgroundBuild {
     fn drop(&mut self) {
         let _status = self.0.wait();
     }

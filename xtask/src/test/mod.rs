@@ -109,7 +109,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     needs::provide(suites)?;
     let others = suites.len() > 1;
     let _ahead = (others && suites.contains(&Suite::Cluster))
-        .then(cluster::Ahead::start)
+        .then(cluster::BackgroundBuild::start)
         .transpose()?;
 
     let mut results = Vec::new();

@@ -99,7 +99,7 @@ pub enum ApplyError {
     /// An object of the same name does not go away.
     #[error(
         "{object} is still being deleted{}; run the command again once it is gone",
-        kept_by(finalizers)
+        finalizers_hint(finalizers)
     )]
     BeingDeleted {
         /// API version, kind, namespace and name.
@@ -158,7 +158,7 @@ impl ApplyError {
 }
 
 /// What keeps an object that is being deleted.
-pub fn kept_by(finalizers: &[String]) -> String {
+pub fn finalizers_hint(finalizers: &[String]) -> String {
     if finalizers.is_empty() {
         String::new()
     } else {

@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_right_is_told_from_a_refusal_by_admission() {
+    fn a_missing_right_is_distinguished_from_a_refusal_by_admission() {
         let forbidden = |message: &str| {
             ApiError::Status(Status::failure(message, "Forbidden").with_code(403).boxed())
         };

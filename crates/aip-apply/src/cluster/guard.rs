@@ -213,9 +213,9 @@ async fn identity(client: &Client) -> Result<(String, Option<Timestamp>), ApiErr
 mod tests {
     use super::*;
 
-    struct Noon;
+    struct NoonClock;
 
-    impl Clock for Noon {
+    impl Clock for NoonClock {
         fn now(&self) -> aip_base::Timestamp {
             aip_base::Timestamp::from_secs(1_790_000_000)
         }
@@ -223,7 +223,7 @@ mod tests {
 
     #[test]
     fn a_clock_that_is_wrong_is_corrected_and_one_that_is_right_is_left_alone() {
-        let clock = Noon;
+        let clock = NoonClock;
         let at = |seconds: i64| {
             local_now(&clock)
                 .checked_add(SignedDuration::from_secs(seconds))

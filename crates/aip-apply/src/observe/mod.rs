@@ -34,7 +34,7 @@ pub async fn desired_objects(
                 .find(|facts| facts.object.is_same_object(object))
                 .map(|facts| facts.fields.clone()),
             // An autoscaler of somebody else counts, too: then one is the least.
-            least: is_left_to_an_autoscaler(&desired).then(|| {
+            least: is_scaled_by_autoscaler(&desired).then(|| {
                 let ours = scaled.iter().find(|(name, _)| *name == object.name);
                 ours.map_or(1, |(_, least)| *least)
             }),
@@ -264,7 +264,7 @@ fn autoscaled(desired: &Desired) -> Option<(String, i64)> {
     Some((name.to_owned(), spec["minReplicas"].as_i64().unwrap_or(1)))
 }
 
-fn is_left_to_an_autoscaler(desired: &Desired) -> bool {
+fn is_scaled_by_autoscaler(desired: &Desired) -> bool {
     desired.object().kind == "Deployment"
         && desired.phase() == Phase::Workload
         && desired.manifest()["spec"]["replicas"].is_null()

@@ -60,7 +60,7 @@ fn unmet(requirement: &Requirement, live: Option<&Value>) -> Option<String> {
     };
     Some(format!(
         "refers to the {} `{}` of {object}, which does not exist ({known}): aip-deploy config set --path {}",
-        entry.what, entry.name, entry.field
+        entry.element_kind, entry.name, entry.field
     ))
 }
 
@@ -85,7 +85,7 @@ mod tests {
             field: "a.name",
             entry: Some(ListEntry {
                 list: "/spec/listeners",
-                what: "listener",
+                element_kind: "listener",
                 name: "https".to_owned(),
                 field: "a.section",
             }),

@@ -77,7 +77,7 @@ pub fn build(
         } else {
             Op::Delete
         };
-        let warnings = Vec::from_iter(kept_backup(&stale.object, &op, &steps));
+        let warnings = Vec::from_iter(protected_backup_note(&stale.object, &op, &steps));
         steps.push(Step {
             warnings,
             ..Step::new(stale.object, op, stale.live.as_ref())
@@ -95,7 +95,7 @@ pub fn build(
 
 /// What is to be said of the schedule of backups and of their access key, when the Cluster goes on without backups:
 /// both are protected, and the operator goes on trying.
-fn kept_backup(object: &ObjectRef, op: &Op, steps: &[Step]) -> Option<String> {
+fn protected_backup_note(object: &ObjectRef, op: &Op, steps: &[Step]) -> Option<String> {
     let is_cluster = |step: &Step| {
         let group = step.object.group();
         (group, step.object.kind.as_str()) == ("postgresql.cnpg.io", "Cluster")
@@ -170,7 +170,7 @@ fn step(desired: Desired, mut observed: Observed) -> Step {
         (Some(_), None) => Op::Same,
     };
     let drift = match (&observed.applied, &observed.live, &change) {
-        (Some(applied), Some(live), Some(_)) => fields::lost(applied, live),
+        (Some(applied), Some(live), Some(_)) => fields::lost_fields(applied, live),
         _ => Vec::new(),
     };
     let object = desired.object().clone();

@@ -33,7 +33,7 @@ pub fn owned(live: &Value) -> FieldSet {
 }
 
 /// The fields that were applied and are no longer ours in `live`.
-pub fn lost(applied: &FieldSet, live: &Value) -> Vec<String> {
+pub fn lost_fields(applied: &FieldSet, live: &Value) -> Vec<String> {
     let kept = paths(&owned(live));
     paths(applied).difference(&kept).cloned().collect()
 }
@@ -172,8 +172,8 @@ mod tests {
     fn what_was_applied_and_is_not_ours_any_more_is_lost() {
         let applied = json!({"f:spec": {"f:replicas": {}, "f:paused": {}}});
         let kept = live(FIELD_MANAGER, &json!({"f:spec": {"f:paused": {}}}));
-        assert_eq!(lost(&applied, &kept), [".spec.replicas"]);
-        assert_eq!(lost(&applied, &live("kubectl", &applied)).len(), 2);
+        assert_eq!(lost_fields(&applied, &kept), [".spec.replicas"]);
+        assert_eq!(lost_fields(&applied, &live("kubectl", &applied)).len(), 2);
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! Which digest the tag of an image means now, asked of its registry (OCI distribution specification
-//! 1.1.1, "Pulling manifests"). Manifest requests, challenges and tokens are those of `oci-client`.
+//! 1.1.1, "Pulling manifests"); and pushing an image there. Manifest requests, challenges and tokens are those of
+//! `oci-client`.
 
 mod credentials;
+mod push;
 
 use std::time::Duration;
 
@@ -12,7 +14,9 @@ use oci_client::secrets::RegistryAuth;
 use oci_client::{Client, Reference};
 use url::{Host, Url};
 
+pub use self::push::{PushImageError, push};
 use crate::error_text::{root_cause, truncate_printable};
+pub use oci_layout::PushError;
 
 /// How long all requests may take together: a registry that is slow delays a deployment no longer.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -39,7 +43,7 @@ pub async fn lookup(image: &str, environment: &Environment) -> Lookup {
         Ok(Ok(digest)) if is_sha256(&digest) => Lookup::Digest(digest),
         Ok(Ok(_)) => Lookup::Unknown(format!("the digest that {registry} names is no SHA-256")),
         Ok(Err(NoDigest::Credentials(reason))) => Lookup::Unknown(reason),
-        Ok(Err(NoDigest::Registry(error))) => meaning(&error, registry),
+        Ok(Err(NoDigest::Registry(error))) => lookup_of_error(&error, registry),
         Err(_) => Lookup::Unknown(format!(
             "{registry} did not answer within {} s",
             TIMEOUT.as_secs()
@@ -95,7 +99,7 @@ fn is_sha256(digest: &str) -> bool {
         .is_some_and(|hex| hex.len() == 64 && hex.bytes().all(is_hex))
 }
 
-fn meaning(error: &OciDistributionError, registry: &str) -> Lookup {
+fn lookup_of_error(error: &OciDistributionError, registry: &str) -> Lookup {
     let refused = || {
         Lookup::Unknown(format!(
             "{registry} refuses to say it: `docker login {registry}` keeps credentials"

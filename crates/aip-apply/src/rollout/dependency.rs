@@ -212,14 +212,14 @@ mod tests {
         DependencyState::Pending("0 of 1 ready".to_owned())
     }
 
-    fn waits(verdict: Verdict, words: &str) {
+    fn assert_waiting(verdict: Verdict, words: &str) {
         match verdict {
             Verdict::Waiting(pending) => assert_eq!(pending.to_string(), words),
             other => panic!("{other:?}"),
         }
     }
 
-    fn fails(verdict: Verdict, words: &str) {
+    fn assert_failed(verdict: Verdict, words: &str) {
         match verdict {
             Verdict::Failed(failure) => {
                 assert!(failure.to_string().starts_with(words), "{failure}");
@@ -236,12 +236,12 @@ mod tests {
                 vec![claim("Pending", reason, LONG_AGO)],
                 Vec::new(),
             );
-            fails(
+            assert_failed(
                 verdict,
                 &format!("{reason}: PersistentVolumeClaim data-aip-valkey-0: why; "),
             );
             let verdict = judged(pending(), vec![claim("Pending", reason, NOW)], Vec::new());
-            waits(
+            assert_waiting(
                 verdict,
                 &format!(
                     "StatefulSet aip-valkey: 0 of 1 ready; {reason}: PersistentVolumeClaim data-aip-valkey-0: why"
@@ -272,7 +272,7 @@ mod tests {
         assert!(matches!(verdict, Verdict::Waiting(_)), "{verdict:?}");
         // What was refused before it was granted is.
         let bound = claim("Bound", "ProvisioningFailed", LONG_AGO);
-        waits(
+        assert_waiting(
             judged(pending(), vec![bound], Vec::new()),
             "StatefulSet aip-valkey: 0 of 1 ready",
         );
@@ -285,12 +285,12 @@ mod tests {
     #[test]
     fn a_pod_that_waits_for_its_volume_has_not_failed() {
         let waiting = claim("Pending", "WaitForFirstConsumer", LONG_AGO);
-        waits(
+        assert_waiting(
             judged(pending(), vec![waiting], vec![unschedulable()]),
             "StatefulSet aip-valkey: 0 of 1 ready; Pending: PersistentVolumeClaim data-aip-valkey-0: ",
         );
         let bound = claim("Bound", "Provisioned", LONG_AGO);
-        fails(
+        assert_failed(
             judged(pending(), vec![bound], vec![unschedulable()]),
             "Pod aip-valkey-0: Unschedulable: no place",
         );
@@ -299,7 +299,7 @@ mod tests {
     #[test]
     fn a_server_fails_by_its_controllers_word_its_image_or_its_deletion() {
         let failed = DependencyState::Failed("Unrecoverable".to_owned(), "why".to_owned());
-        fails(
+        assert_failed(
             judged(failed, Vec::new(), Vec::new()),
             "Unrecoverable: StatefulSet aip-valkey: why",
         );
@@ -308,7 +308,7 @@ mod tests {
             "imageID": "", "ready": false, "restartCount": 0,
             "state": {"waiting": {"reason": "InvalidImageName", "message": "no image"}}}]}),
         );
-        fails(
+        assert_failed(
             judged(pending(), Vec::new(), vec![image]),
             "Pod aip-valkey-0, container valkey: InvalidImageName: no image",
         );
@@ -321,7 +321,7 @@ mod tests {
             claims: Vec::new(),
             pods: Vec::new(),
         };
-        fails(
+        assert_failed(
             judge_dependency(&deleting, NOW.parse().unwrap()),
             "Deleted: Cluster aip-postgres is being deleted; blocked by finalizers: x/y",
         );

@@ -46,7 +46,7 @@ pub(super) trait Awaited: Default + 'static {
     }
 
     /// Notes that line for the next view.
-    fn hear(&mut self, _: String) {}
+    fn record_log_line(&mut self, _: String) {}
 }
 
 /// How it ended to follow an object.
@@ -66,7 +66,7 @@ pub enum FollowOutcome {
     Done,
     /// It failed.
     Failed(Failure),
-    /// The time is over; what it was waiting for.
+    /// The time limit was reached; what it was waiting for.
     TimedOut(Pending),
 }
 
@@ -107,7 +107,7 @@ const PROGRESS_TIMEOUT: Duration = Duration::from_secs(2);
 /// Where an object is followed, and for how long.
 #[derive(Clone, Copy)]
 pub struct Following<'f> {
-    /// The cluster.
+    /// The cluster, whose identity was checked.
     pub cluster: &'f GuardedCluster,
     /// The namespace of the object.
     pub namespace: &'f str,
@@ -117,7 +117,7 @@ pub struct Following<'f> {
     pub timeout: Duration,
 }
 
-/// Follows the object `name` until it is done, has failed, or the time is over. `changed` is called
+/// Follows the object `name` until it is done, has failed, or the time limit is reached. `changed` is called
 /// with every new state.
 pub(super) async fn follow<K: Awaited>(
     following: Following<'_>,
@@ -199,7 +199,7 @@ pub(super) async fn follow<K: Awaited>(
             let line = log(cluster, namespace, &pod, &container, parameters);
             let line = tokio::time::timeout(PROGRESS_TIMEOUT, line).await;
             if let Some(line) = line.ok().and_then(|mut lines| lines.pop()) {
-                snapshot.hear(line);
+                snapshot.record_log_line(line);
             }
             asked = Some(Instant::now());
         }

@@ -58,7 +58,7 @@ pub struct JobView {
     /// Its Pods, oldest first.
     pub pods: Vec<PodView>,
     /// The last line that the container at work has logged.
-    pub said: Option<String>,
+    pub last_log_line: Option<String>,
 }
 
 /// A `ReplicaSet` that still has or should have Pods.
@@ -203,7 +203,7 @@ impl JobView {
             }),
             deleting: deleting(&job.metadata),
             pods,
-            said: None,
+            last_log_line: None,
         }
     }
 

@@ -5,7 +5,7 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::events::ObjectEvents;
 
-/// A Pod.
+/// What a verdict needs of a Pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PodView {
     /// Its name.
@@ -30,14 +30,14 @@ pub struct PodView {
     pub containers: Vec<ContainerView>,
 }
 
-/// A container.
+/// What a verdict needs of a container; init containers come first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ContainerView {
     /// Its name.
     pub name: String,
     /// Whether it is an init container.
     pub init: bool,
-    /// Its image.
+    /// The image reference in the Pod's specification.
     pub image: String,
     /// What it does.
     pub state: ContainerState,

@@ -107,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_that_stays_is_told_from_one_that_may_change() {
+    fn an_answer_that_stays_is_distinguished_from_one_that_may_change() {
         const IMAGE: &str = "registry.example/team/aip:v1";
         for (message, expected) in [
             // containerd, CRI-O and Docker, as recorded in public bug reports.

@@ -193,7 +193,7 @@ mod tests {
         judge_status(&view(conditions, &live), NOW.parse().unwrap())
     }
 
-    fn waits(conditions: &Value, words: &str) {
+    fn assert_waiting(conditions: &Value, words: &str) {
         let Verdict::Waiting(pending) = judged(conditions) else {
             panic!("{conditions}: {:?}", judged(conditions))
         };
@@ -209,26 +209,26 @@ mod tests {
         let accepted = condition("Accepted", "True", "Accepted", old, 2);
         let resolved = condition("ResolvedRefs", "True", "ResolvedRefs", old, 2);
         assert_eq!(judged(&json!([accepted, resolved])), Verdict::Done);
-        waits(&Value::Null, "Accepted not reported by the controller yet");
-        waits(
+        assert_waiting(&Value::Null, "Accepted not reported by the controller yet");
+        assert_waiting(
             &json!([accepted]),
             "ResolvedRefs not reported by the controller yet",
         );
         let before = condition("Accepted", "True", "Accepted", old, 1);
-        waits(
+        assert_waiting(
             &json!([before, resolved]),
             "Accepted not reported by the controller yet",
         );
         // It may be about to see what the route refers to, or still be at work.
         let unseen = condition("ResolvedRefs", "False", "BackendNotFound", now, 2);
-        waits(
+        assert_waiting(
             &json!([accepted, unseen]),
             "ResolvedRefs no, BackendNotFound: why",
         );
         let at_work = condition("Accepted", "False", "Pending", old, 2);
-        waits(&json!([at_work, resolved]), "Accepted no, Pending: why");
+        assert_waiting(&json!([at_work, resolved]), "Accepted no, Pending: why");
         let unknown = condition("Accepted", "Unknown", "Waiting", old, 2);
-        waits(&json!([unknown, resolved]), "Accepted no, Waiting: why");
+        assert_waiting(&json!([unknown, resolved]), "Accepted no, Waiting: why");
     }
 
     #[test]

@@ -22,7 +22,7 @@ pub enum Verdict {
 
 /// What is waited for, as the last line of a time-out says it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{what}{}", self.because())]
+#[error("{what}{}", self.cause_suffix())]
 pub struct Pending {
     /// `1 of 2 new replicas are available`.
     pub what: String,
@@ -39,7 +39,7 @@ impl Pending {
         }
     }
 
-    fn because(&self) -> String {
+    fn cause_suffix(&self) -> String {
         let lagging = self.lagging.as_ref();
         lagging.map_or(String::new(), |lagging| format!("; {lagging}"))
     }
@@ -47,7 +47,7 @@ impl Pending {
 
 /// The cause of a failed rollout or Job.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{}{reason}{}", self.place(), self.because())]
+#[error("{}{reason}{}", self.subject_prefix(), self.cause_suffix())]
 pub struct Failure {
     /// The word of the kubelet, the scheduler or the controller.
     pub reason: String,
@@ -77,7 +77,7 @@ impl Failure {
         }
     }
 
-    fn place(&self) -> String {
+    fn subject_prefix(&self) -> String {
         match (&self.pod, &self.container) {
             (Some(pod), Some(container)) => format!("Pod {pod}, container {container}: "),
             (Some(pod), None) => format!("Pod {pod}: "),
@@ -85,7 +85,7 @@ impl Failure {
         }
     }
 
-    fn because(&self) -> String {
+    fn cause_suffix(&self) -> String {
         if self.message.is_empty() {
             String::new()
         } else {
@@ -242,7 +242,7 @@ fn deadline_exceeded(message: &str, pods: &[PodView]) -> Failure {
     match pods.iter().find_map(not_ready) {
         Some(lagging) => Failure {
             reason: "ProgressDeadlineExceeded".to_owned(),
-            message: format!("{}{}; {message}", lagging.reason, lagging.because()),
+            message: format!("{}{}; {message}", lagging.reason, lagging.cause_suffix()),
             ..lagging
         },
         None => Failure::of_object("ProgressDeadlineExceeded", message),
@@ -369,11 +369,11 @@ fn pull_is_hopeless(
     let since = since.or(pod.since);
     let failure = match PullFailure::of(message, &container.image) {
         PullFailure::Unknown => {
-            let said = container
+            let event_message = container
                 .pull
                 .as_ref()
-                .map_or("", |(said, _)| said.as_str());
-            PullFailure::of(said, &container.image)
+                .map_or("", |(event_message, _)| event_message.as_str());
+            PullFailure::of(event_message, &container.image)
         }
         known => known,
     };
@@ -386,9 +386,11 @@ fn pull_is_hopeless(
 
 /// The status's sentence, with what the event says if only that knows the cause.
 fn with_cause(container: &ContainerView, message: &str) -> String {
-    let silent = PullFailure::of(message, &container.image) == PullFailure::Unknown;
+    let is_unexplained = PullFailure::of(message, &container.image) == PullFailure::Unknown;
     match &container.pull {
-        Some((said, _)) if silent && message.starts_with("Back-off") => said.clone(),
+        Some((event_message, _)) if is_unexplained && message.starts_with("Back-off") => {
+            event_message.clone()
+        }
         _ => message.to_owned(),
     }
 }

@@ -90,7 +90,7 @@ pub struct Lease {
 /// Proof that the lease was acquired: the lease, and the version of the object that holds it.
 #[derive(Debug, Clone)]
 pub struct LeaseGuard {
-    /// The lease.
+    /// The lease as it was acquired.
     pub lease: Lease,
     /// What the next conditional write must name.
     pub version: String,

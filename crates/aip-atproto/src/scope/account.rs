@@ -41,7 +41,7 @@ pub enum AccountAttr {
 /// An attribute of the identity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum IdentityAttr {
-    /// The handle.
+    /// `identity:handle`: the handle may be changed.
     Handle,
     /// `*`: the whole DID document, keys and PDS included.
     Any,

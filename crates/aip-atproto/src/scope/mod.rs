@@ -86,7 +86,7 @@ pub enum Transition {
 }
 
 /// Scopes without parameters and how they are written.
-const WORDS: [(&str, Scope); 9] = [
+const PLAIN_SCOPES: [(&str, Scope); 9] = [
     ("atproto", Scope::Atproto),
     ("openid", Scope::OpenId(OpenIdScope::OpenId)),
     ("profile", Scope::OpenId(OpenIdScope::Profile)),
@@ -105,7 +105,7 @@ impl Scope {
     /// Reads one scope. A known resource with malformed or unknown parameters becomes
     /// [`Scope::Other`], as authorization servers of the AT Protocol ignore it, too.
     pub fn parse(token: &str) -> Self {
-        if let Some((_, scope)) = WORDS.iter().find(|(word, _)| *word == token) {
+        if let Some((_, scope)) = PLAIN_SCOPES.iter().find(|(word, _)| *word == token) {
             return scope.clone();
         }
         Self::parse_resource(token).unwrap_or_else(|| Self::Other(token.to_owned()))
@@ -136,7 +136,7 @@ impl fmt::Display for Scope {
             Self::Include(scope) => scope.fmt(f),
             Self::Other(token) => f.write_str(token),
             Self::Atproto | Self::OpenId(_) | Self::Transition(_) | Self::Credentials => {
-                let word = WORDS.iter().find(|(_, scope)| scope == self);
+                let word = PLAIN_SCOPES.iter().find(|(_, scope)| scope == self);
                 f.write_str(word.map_or("", |(word, _)| word))
             }
         }

@@ -1,13 +1,13 @@
 //! What somebody meant who wrote a scope that does not exist: for those who register apps and for
 //! those who read why a call was refused.
 
-use super::{Scope, WORDS};
+use super::{PLAIN_SCOPES, Scope};
 
 /// How alike two texts must be for one to be taken for the other, from 0 to 1.
-const ALIKE: f64 = 0.6;
+const MIN_SIMILARITY: f64 = 0.6;
 
 /// Whole scopes that a typing mistake may lead to, besides the words.
-const WHOLE: [&str; 12] = [
+const COMMON_SCOPES: [&str; 12] = [
     "account:email",
     "account:email?action=manage",
     "account:repo",
@@ -49,8 +49,8 @@ impl Scope {
         if resource == "rpc" {
             return with_audience(rest).or_else(|| example("rpc"));
         }
-        let words = WORDS.iter().map(|(word, _)| *word);
-        let nearest = nearest(word, words.chain(WHOLE));
+        let words = PLAIN_SCOPES.iter().map(|(word, _)| *word);
+        let nearest = nearest(word, words.chain(COMMON_SCOPES));
         if EXAMPLES.iter().any(|(known, _)| *known == resource) {
             return nearest
                 .filter(|it| it.starts_with(resource))
@@ -91,7 +91,7 @@ fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a s
     let alike = |it: &str| strsim::normalized_damerau_levenshtein(&lower, it);
     known
         .map(|it| (alike(it), it))
-        .filter(|(how, _)| *how >= ALIKE)
+        .filter(|(how, _)| *how >= MIN_SIMILARITY)
         .max_by(|(a, _), (b, _)| a.total_cmp(b))
         .map(|(_, it)| it)
 }
@@ -141,7 +141,10 @@ mod tests {
 
     #[test]
     fn every_example_exists() {
-        for example in WHOLE.iter().chain(EXAMPLES.iter().map(|(_, it)| it)) {
+        for example in COMMON_SCOPES
+            .iter()
+            .chain(EXAMPLES.iter().map(|(_, it)| it))
+        {
             assert!(
                 !matches!(Scope::parse(example), Scope::Other(_)),
                 "{example}"

@@ -9,6 +9,7 @@
 
 mod precedence;
 mod refusals;
-mod said;
 mod schema;
+mod test_sources;
+mod v1;
 mod warnings;

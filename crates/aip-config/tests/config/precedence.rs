@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use crate::said::Said;
+use crate::test_sources::TestSources;
 
 #[test]
 fn with_nothing_said_the_defaults_make_a_loopback_server() {
-    let loaded = Said::nothing().loaded();
+    let loaded = TestSources::empty().loaded();
     assert_eq!(loaded.external_base.as_str(), "http://127.0.0.1:8080");
     assert_eq!(
         loaded.database_url().to_string(),
@@ -25,22 +25,25 @@ fn with_nothing_said_the_defaults_make_a_loopback_server() {
 #[test]
 fn flags_win_over_the_environment_over_the_file_over_defaults() {
     let file = "[server]\nlisten = \"127.0.0.1:1\"\n";
-    let said = Said::nothing().in_file(file);
-    let listen = |said: &Said| said.shown("server.listen");
+    let sources = TestSources::empty().in_file(file);
+    let listen = |sources: &TestSources| sources.shown("server.listen");
     let shown = |text: &str, place: &str| (text.to_owned(), place.to_owned());
-    assert_eq!(listen(&Said::nothing()), shown("127.0.0.1:8080", "default"));
-    assert_eq!(listen(&said), shown("127.0.0.1:1", "aip.toml:2"));
-    let said = said.and_variables([("AIP_LISTEN", "127.0.0.1:2")]);
-    assert_eq!(listen(&said), shown("127.0.0.1:2", "AIP_LISTEN"));
-    let said = said.flag("--listen", "server.listen", "127.0.0.1:3");
-    assert_eq!(listen(&said), shown("127.0.0.1:3", "--listen"));
+    assert_eq!(
+        listen(&TestSources::empty()),
+        shown("127.0.0.1:8080", "default")
+    );
+    assert_eq!(listen(&sources), shown("127.0.0.1:1", "aip.toml:2"));
+    let sources = sources.and_variables([("AIP_LISTEN", "127.0.0.1:2")]);
+    assert_eq!(listen(&sources), shown("127.0.0.1:2", "AIP_LISTEN"));
+    let sources = sources.flag("--listen", "server.listen", "127.0.0.1:3");
+    assert_eq!(listen(&sources), shown("127.0.0.1:3", "--listen"));
 }
 
 #[test]
 fn an_empty_variable_is_not_set() {
-    let said = Said::variables([("AIP_EXTERNAL_BASE", ""), ("AIP_LISTEN", "")]);
+    let sources = TestSources::variables([("AIP_EXTERNAL_BASE", ""), ("AIP_LISTEN", "")]);
     assert_eq!(
-        said.loaded().external_base.as_str(),
+        sources.loaded().external_base.as_str(),
         "http://127.0.0.1:8080"
     );
 }
@@ -48,9 +51,9 @@ fn an_empty_variable_is_not_set() {
 #[test]
 fn the_external_base_follows_the_port_that_is_listened_on() {
     let base = |listen| {
-        let said = Said::variables([("AIP_LISTEN", listen)]);
-        let base = said.loaded().external_base.to_string();
-        assert_eq!(said.shown("server.external_base").0, base);
+        let sources = TestSources::variables([("AIP_LISTEN", listen)]);
+        let base = sources.loaded().external_base.to_string();
+        assert_eq!(sources.shown("server.external_base").0, base);
         base
     };
     assert_eq!(base("127.0.0.1:3000"), "http://127.0.0.1:3000");
@@ -60,15 +63,15 @@ fn the_external_base_follows_the_port_that_is_listened_on() {
 #[test]
 fn in_development_others_are_on_this_machine() {
     for listen in ["0.0.0.0:3000", "[::]:3000"] {
-        let said = Said::variables([("AIP_LISTEN", listen), ("AIP_DEVELOPMENT", "true")]);
-        let base = said.loaded().external_base;
+        let sources = TestSources::variables([("AIP_LISTEN", listen), ("AIP_DEVELOPMENT", "true")]);
+        let base = sources.loaded().external_base;
         assert_eq!(base.as_str(), "http://127.0.0.1:3000");
     }
 }
 
 #[test]
 fn names_of_older_versions_are_read() {
-    let said = Said::variables([
+    let sources = TestSources::variables([
         ("EXTERNAL_HOSTNAME", "aip.example.com"),
         ("PORT", "5100"),
         ("PG_DSN", "postgresql+asyncpg://aip:pw@db/aip"),
@@ -81,7 +84,7 @@ fn names_of_older_versions_are_read() {
         ("WORKER_ID", "aip-0"),
         ("REDIS_DSN", "redis://:pw@valkey/1"),
     ]);
-    let loaded = said.loaded();
+    let loaded = sources.loaded();
     assert_eq!(loaded.external_base.as_str(), "https://aip.example.com");
     assert_eq!(loaded.database_url().to_string(), "postgres://***@db/aip");
     let config = loaded.config;
@@ -103,8 +106,9 @@ fn names_of_older_versions_are_read() {
 
 #[test]
 fn networks_of_proxies_are_networks_or_addresses() {
-    let said = Said::variables([("AIP_TRUSTED_PROXIES", "10.0.0.0/8, 192.0.2.1,2001:db8::/32")]);
-    let networks = said.loaded().config.server.trusted_proxies;
+    let sources =
+        TestSources::variables([("AIP_TRUSTED_PROXIES", "10.0.0.0/8, 192.0.2.1,2001:db8::/32")]);
+    let networks = sources.loaded().config.server.trusted_proxies;
     let networks: Vec<String> = networks.iter().map(ToString::to_string).collect();
     assert_eq!(networks, ["10.0.0.0/8", "192.0.2.1/32", "2001:db8::/32"]);
 }
@@ -115,13 +119,13 @@ fn two_names_of_a_setting_may_agree_and_must_not_differ() {
         ("AIP_EXTERNAL_BASE", "https://aip.example.com"),
         ("EXTERNAL_HOSTNAME", "aip.example.com"),
     ];
-    assert!(Said::variables(agree).load().is_ok());
+    assert!(TestSources::variables(agree).load().is_ok());
     let differ = [
         ("AIP_EXTERNAL_BASE", "https://aip.example.com"),
         ("EXTERNAL_HOSTNAME", "other.example.com"),
     ];
     assert_eq!(
-        Said::variables(differ).refused(),
+        TestSources::variables(differ).refused(),
         [
             "server.external_base (AIP_EXTERNAL_BASE): EXTERNAL_HOSTNAME says something else; \
              set only one of them"
@@ -131,15 +135,16 @@ fn two_names_of_a_setting_may_agree_and_must_not_differ() {
 
 #[test]
 fn a_name_of_an_older_version_that_has_no_effect_is_shown_as_such() {
-    let said = Said::variables([("ALLOWED_DOMAINS", "example.org"), ("PATH", "/bin")]);
-    let (value, place) = said.shown("ALLOWED_DOMAINS");
+    let sources = TestSources::variables([("SVG_LOGO", "<svg/>"), ("PATH", "/bin")]);
+    let (value, place) = sources.shown("SVG_LOGO");
     assert_eq!(
         (value.as_str(), place.as_str()),
-        ("(no effect)", "ALLOWED_DOMAINS")
+        ("(no effect)", "SVG_LOGO")
     );
     assert!(
-        said.loaded()
-            .shown()
+        sources
+            .loaded()
+            .display_rows()
             .iter()
             .all(|line| line.setting != "PATH")
     );
@@ -147,7 +152,7 @@ fn a_name_of_an_older_version_that_has_no_effect_is_shown_as_such() {
 
 #[test]
 fn the_file_has_lists_numbers_and_switches_of_its_own() {
-    let config = Said::nothing()
+    let config = TestSources::empty()
         .in_file(
             r#"
             server.max_connections = 10_000

@@ -3,11 +3,11 @@
 use aip_base::DatabaseUrl;
 use secrecy::ExposeSecret as _;
 
-use crate::said::Said;
+use crate::test_sources::TestSources;
 
 #[test]
 fn every_mistake_is_reported_at_once_with_its_place() {
-    let problems = Said::variables([
+    let problems = TestSources::variables([
         ("AIP_LISTEN", "8080"),
         ("AIP_EXTERNAL_BSE", "https://aip.example.com"),
     ])
@@ -29,7 +29,7 @@ fn every_mistake_is_reported_at_once_with_its_place() {
 
 #[test]
 fn what_is_no_network_and_no_url_of_valkey_is_refused_without_quoting_a_password() {
-    let problems = Said::variables([
+    let problems = TestSources::variables([
         ("AIP_TRUSTED_PROXIES", "10.0.0.0/8,10.0.0.0/33"),
         ("AIP_REDIS_URL", "http://:hunter2@valkey"),
     ])
@@ -58,14 +58,14 @@ fn lives_and_limits_have_bounds() {
         ("AIP_DRAIN_TIMEOUT", "0s", "from 1ms to 1h"),
         ("AIP_SHUTDOWN_DELAY", "61m", "from 0s to 1h"),
     ] {
-        let problems = Said::variables([(name, value)]).refused();
+        let problems = TestSources::variables([(name, value)]).refused();
         assert!(
             problems[0].ends_with(bounds),
             "{name}={value}: {problems:?}"
         );
         assert_eq!(problems.len(), 1, "{problems:?}");
     }
-    Said::variables([("AIP_REFRESH_GRACE", "0s"), ("AIP_SHUTDOWN_DELAY", "0s")]).loaded();
+    TestSources::variables([("AIP_REFRESH_GRACE", "0s"), ("AIP_SHUTDOWN_DELAY", "0s")]).loaded();
 }
 
 #[test]
@@ -78,7 +78,7 @@ fn nobody_trusts_the_whole_world_to_say_who_calls() {
         "2000::/3",
         "0.0.0.0/7",
     ] {
-        let problems = Said::variables([("AIP_TRUSTED_PROXIES", networks)]).refused();
+        let problems = TestSources::variables([("AIP_TRUSTED_PROXIES", networks)]).refused();
         assert!(
             problems[0].contains("server.trusted_proxies"),
             "{problems:?}"
@@ -86,13 +86,13 @@ fn nobody_trusts_the_whole_world_to_say_who_calls() {
         assert!(problems[0].contains("nearly everybody"), "{problems:?}");
     }
     let private = "10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,fc00::/7,127.0.0.1,::1";
-    Said::variables([("AIP_TRUSTED_PROXIES", private)]).loaded();
+    TestSources::variables([("AIP_TRUSTED_PROXIES", private)]).loaded();
 }
 
 #[test]
 fn what_is_like_nothing_gets_no_hint() {
     for name in ["AIP_TELEPORTATION_FREQUENCY", "AIP_FOO", "AIP_X"] {
-        let problems = Said::variables([(name, "1")]).refused();
+        let problems = TestSources::variables([(name, "1")]).refused();
         let expected = format!("{name}: there is no setting of this name");
         assert_eq!(problems, [expected]);
     }
@@ -100,7 +100,7 @@ fn what_is_like_nothing_gets_no_hint() {
 
 #[test]
 fn no_message_and_no_list_shows_what_a_url_holds_before_its_host() {
-    let refused = Said::variables([
+    let refused = TestSources::variables([
         ("AIP_EXTERNAL_BASE", "https://aip:hunter2@id.example.org"),
         (
             "AIP_PLC_URLS",
@@ -121,7 +121,7 @@ fn no_message_and_no_list_shows_what_a_url_holds_before_its_host() {
     assert!(!refused.concat().contains("hunter2"), "{refused:#?}");
     assert!(refused.concat().contains("https://***@id.example.org"));
 
-    let loaded = Said::variables([
+    let loaded = TestSources::variables([
         (
             "OTEL_EXPORTER_OTLP_ENDPOINT",
             "http://aip:hunter2@collector:4318",
@@ -134,7 +134,7 @@ fn no_message_and_no_list_shows_what_a_url_holds_before_its_host() {
         ("AIP_BRAND_NAME", "https://aip:hunter2@example.org"),
     ])
     .loaded();
-    let shown = format!("{:?}", loaded.shown());
+    let shown = format!("{:?}", loaded.display_rows());
     assert!(!shown.contains("hunter2"), "{shown}");
     assert!(
         shown.contains("http://***@collector:4318/v1/traces"),
@@ -157,9 +157,10 @@ fn a_log_filter_that_would_end_the_log_without_a_word_is_refused() {
         ("aip_sessions", "`aip_sessions` is no level"),
         ("3", "`3` is no level"),
         (",", "it is empty"),
+        ("[request]=debug", "`[request]=debug` is about spans"),
     ] {
         for name in ["AIP_LOG", "RUST_LOG", "LOG_LEVEL"] {
-            let problems = Said::variables([(name, text)]).refused();
+            let problems = TestSources::variables([(name, text)]).refused();
             let place = format!("log.filter ({name}): `{text}`: ");
             assert!(problems[0].starts_with(&place), "{problems:?}");
             assert!(problems[0].contains(words), "{problems:?}");
@@ -170,29 +171,28 @@ fn a_log_filter_that_would_end_the_log_without_a_word_is_refused() {
         "off",
         "info,aip_sessions=DEBUG",
         "warn, aip::x=trace",
-        "[request]=debug",
     ] {
-        let loaded = Said::variables([("AIP_LOG", text)]).loaded();
+        let loaded = TestSources::variables([("AIP_LOG", text)]).loaded();
         assert_eq!(loaded.config.log.filter.as_str(), text);
     }
 }
 
 #[test]
 fn what_kubernetes_says_of_services_is_no_setting() {
-    let links = Said::variables([
+    let links = TestSources::variables([
         ("AIP_INGRESS_SERVICE_HOST", "10.0.0.1"),
         ("AIP_INGRESS_SERVICE_PORT_HTTP", "80"),
         ("AIP_INGRESS_PORT", "tcp://10.0.0.1:80"),
         ("AIP_INGRESS_PORT_80_TCP_ADDR", "10.0.0.1"),
     ]);
     links.loaded();
-    let problems = Said::variables([("AIP_INGRESS_PORT", "tcp://10.0.0.1:80")]).refused();
+    let problems = TestSources::variables([("AIP_INGRESS_PORT", "tcp://10.0.0.1:80")]).refused();
     assert_eq!(problems.len(), 1, "no service of that name: {problems:?}");
 }
 
 #[test]
 fn unknown_settings_of_file_and_flags_are_refused() {
-    let problems = Said::nothing()
+    let problems = TestSources::empty()
         .in_file("top = 1\n[server]\nlisten_on = \"127.0.0.1:1\"\nlisten = { port = 1 }\n")
         .flag("--set", "server.listn", "127.0.0.1:1")
         .refused();
@@ -209,7 +209,7 @@ fn unknown_settings_of_file_and_flags_are_refused() {
 
 #[test]
 fn a_file_that_is_no_toml_is_refused_by_line_without_quoting_it() {
-    let problems = Said::nothing()
+    let problems = TestSources::empty()
         .in_file("[database]\nurl = postgres://aip:hunter2@db\n")
         .refused();
     assert!(problems[0].starts_with("aip.toml:2: "), "{problems:?}");
@@ -218,13 +218,13 @@ fn a_file_that_is_no_toml_is_refused_by_line_without_quoting_it() {
 
 #[test]
 fn a_secret_is_read_from_the_file_that_its_twin_names() {
-    let by_variable = Said::variables([("DATABASE_URL_FILE", "/run/db")])
+    let by_variable = TestSources::variables([("DATABASE_URL_FILE", "/run/db")])
         .secret_file("/run/db", "postgres://aip:hunter2@db/aip\n");
     let DatabaseUrl::Postgres(url) = by_variable.loaded().database_url() else {
         panic!("it is not the default");
     };
     assert_eq!(url.expose_secret(), "postgres://aip:hunter2@db/aip");
-    let by_file = Said::nothing()
+    let by_file = TestSources::empty()
         .in_file("[keys]\nmaster_keys_file = \"/run/keys\"\n")
         .secret_file("/run/keys", "{}");
     assert_eq!(
@@ -234,7 +234,7 @@ fn a_secret_is_read_from_the_file_that_its_twin_names() {
             "file named by aip.toml:2".to_owned()
         )
     );
-    let problems = Said::variables([("AIP_MASTER_KEYS_FILE", "/none")]).refused();
+    let problems = TestSources::variables([("AIP_MASTER_KEYS_FILE", "/none")]).refused();
     assert_eq!(
         problems,
         ["keys.master_keys (AIP_MASTER_KEYS_FILE): cannot read `/none`: entity not found"]
@@ -243,7 +243,7 @@ fn a_secret_is_read_from_the_file_that_its_twin_names() {
 
 #[test]
 fn no_message_and_no_display_holds_a_secret() {
-    let problems = Said::variables([
+    let problems = TestSources::variables([
         ("AIP_DATABASE_URL", "mysql://aip:hunter2@db"),
         ("PG_DSN", "postgres://aip:hunter3@db"),
     ])
@@ -251,19 +251,19 @@ fn no_message_and_no_display_holds_a_secret() {
     assert_eq!(problems.len(), 2, "{problems:?}");
     assert!(!problems.concat().contains("hunter"), "{problems:?}");
 
-    let loaded = Said::variables([
+    let loaded = TestSources::variables([
         ("AIP_DATABASE_URL", "postgres://aip:hunter2@db"),
         ("AIP_JSON_WEB_KEYS", r#"{"keys": ["hunter2"]}"#),
     ])
     .loaded();
-    let everything = format!("{:?} {:?}", loaded.config, loaded.shown());
+    let everything = format!("{:?} {:?}", loaded.config, loaded.display_rows());
     assert!(!everything.contains("hunter2"));
 }
 
 #[test]
 fn an_external_base_is_an_https_origin_unless_loopback() {
     let refusal = |base| {
-        let problems = Said::variables([("AIP_EXTERNAL_BASE", base)]).refused();
+        let problems = TestSources::variables([("AIP_EXTERNAL_BASE", base)]).refused();
         assert_eq!(problems.len(), 1, "{problems:?}");
         problems.concat()
     };
@@ -271,7 +271,7 @@ fn an_external_base_is_an_https_origin_unless_loopback() {
     assert!(refusal("http://aip.example.com").contains("do without https"));
     assert!(refusal("aip.example.com").contains("starts with `https://`"));
     assert!(
-        Said::variables([("AIP_EXTERNAL_BASE", "http://localhost:8080")])
+        TestSources::variables([("AIP_EXTERNAL_BASE", "http://localhost:8080")])
             .load()
             .is_ok()
     );
@@ -286,15 +286,16 @@ fn a_listener_for_others_needs_an_external_base() {
         ("PORT", "5100"),
         ("HTTP_PORT", "8080"),
     ] {
-        let problems = Said::variables([name_and_value]).refused();
+        let problems = TestSources::variables([name_and_value]).refused();
         assert_eq!(problems.len(), 1, "{problems:?}");
         let words = "server.external_base (default): needed";
         assert!(problems[0].starts_with(words), "{problems:?}");
         assert!(problems[0].contains("AIP_EXTERNAL_BASE=https://HOST"));
-        let with = Said::variables([name_and_value, ("EXTERNAL_HOSTNAME", "id.example.org")]);
+        let with =
+            TestSources::variables([name_and_value, ("EXTERNAL_HOSTNAME", "id.example.org")]);
         assert!(with.load().is_ok());
     }
-    let probes = Said::variables([("AIP_INTERNAL_LISTEN", "0.0.0.0:9090")]);
+    let probes = TestSources::variables([("AIP_INTERNAL_LISTEN", "0.0.0.0:9090")]);
     assert!(
         probes.load().is_ok(),
         "nobody is told the address of probes"
@@ -304,7 +305,7 @@ fn a_listener_for_others_needs_an_external_base() {
 #[test]
 fn development_is_refused_under_a_public_base_unless_its_hosts_are_listed() {
     let public = || {
-        Said::variables([
+        TestSources::variables([
             ("AIP_EXTERNAL_BASE", "https://aip.example.com"),
             ("AIP_DEVELOPMENT", "true"),
         ])
@@ -313,11 +314,11 @@ fn development_is_refused_under_a_public_base_unless_its_hosts_are_listed() {
     assert!(problems[0].starts_with("upstream.development (AIP_DEVELOPMENT): refused"));
     let listed = public().and_variables([("AIP_DEVELOPMENT_HOSTS", "pds.internal=127.0.0.1")]);
     assert!(!listed.loaded().opens_loopback(), "only what is listed");
-    let loopback = Said::variables([("AIP_DEVELOPMENT", "true")]);
+    let loopback = TestSources::variables([("AIP_DEVELOPMENT", "true")]);
     assert!(loopback.loaded().opens_loopback());
     let https = loopback.and_variables([("AIP_EXTERNAL_BASE", "https://localhost:8443")]);
     assert!(https.loaded().opens_loopback());
-    assert!(!Said::variables([]).loaded().opens_loopback());
+    assert!(!TestSources::variables([]).loaded().opens_loopback());
 }
 
 #[test]
@@ -330,23 +331,23 @@ fn a_rotation_has_a_period_that_leaves_time_and_keys_of_its_own() {
         ("AIP_ROTATE_OIDC_KEYS_EVERY", "keys.rotate_oidc_every"),
     ] {
         for bad in ["0s", "10m", "1449m", "3651d"] {
-            let problems = Said::variables([(name, bad)]).refused();
+            let problems = TestSources::variables([(name, bad)]).refused();
             assert_eq!(problems.len(), 1, "{problems:?}");
             let words = format!("{key} ({name}): from 1450m to 3650d: others go on");
             assert!(problems[0].starts_with(&words), "{problems:?}");
         }
         for no_period in ["90", "monthly", "-1d"] {
-            let problems = Said::variables([(name, no_period)]).refused();
+            let problems = TestSources::variables([(name, no_period)]).refused();
             assert!(
                 problems[0].contains("expected a whole number"),
                 "{problems:?}"
             );
         }
         for good in ["1450m", "90d"] {
-            assert!(Said::variables([(name, good)]).load().is_ok());
+            assert!(TestSources::variables([(name, good)]).load().is_ok());
         }
         let given = [(name, "90d"), ("AIP_JSON_WEB_KEYS", "keys.json")];
-        let problems = Said::variables(given).refused();
+        let problems = TestSources::variables(given).refused();
         assert_eq!(problems.len(), 1, "{problems:?}");
         assert!(problems[0].contains("`aip keys import`"), "{problems:?}");
     }
@@ -354,7 +355,7 @@ fn a_rotation_has_a_period_that_leaves_time_and_keys_of_its_own() {
         ("AIP_ROTATE_UPSTREAM_KEYS_EVERY", "90d"),
         ("AIP_ACTIVE_SIGNING_KEYS", "a"),
     ];
-    let problems = Said::variables(named).refused();
+    let problems = TestSources::variables(named).refused();
     assert!(
         problems[0].contains("refused beside keys.active_signing_keys"),
         "{problems:?}"
@@ -363,12 +364,12 @@ fn a_rotation_has_a_period_that_leaves_time_and_keys_of_its_own() {
         ("AIP_ROTATE_OIDC_KEYS_EVERY", "90d"),
         ("AIP_ACTIVE_SIGNING_KEYS", "a"),
     ];
-    assert!(Said::variables(others).load().is_ok());
+    assert!(TestSources::variables(others).load().is_ok());
 }
 
 #[test]
 fn settings_that_need_each_other_come_together() {
-    let alone = |name, text| Said::variables([(name, text)]).refused().concat();
+    let alone = |name, text| TestSources::variables([(name, text)]).refused().concat();
     assert_eq!(
         alone("AIP_TLS_CERT_FILE", "cert.pem"),
         "server.tls_cert_file (AIP_TLS_CERT_FILE): needs server.tls_key_file too"

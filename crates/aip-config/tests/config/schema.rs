@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::said::Said;
+use crate::test_sources::TestSources;
 
 fn settings() -> Vec<(String, Value)> {
     let schema = aip_config::schema();
@@ -68,8 +68,8 @@ fn a_file_of_all_defaults_is_the_default_configuration() {
         Some(format!("{key} = {default}\n"))
     });
     let file: String = lines.collect();
-    let written = Said::nothing().in_file(&file).loaded();
-    let implied = Said::nothing().loaded();
+    let written = TestSources::empty().in_file(&file).loaded();
+    let implied = TestSources::empty().loaded();
     assert_eq!(
         format!("{:?}", written.config),
         format!("{:?}", implied.config)

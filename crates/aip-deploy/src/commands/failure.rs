@@ -60,7 +60,7 @@ pub(crate) enum CommandError {
     Checkpoint(String),
     /// Objects that still exist after the timeout of `destroy`.
     #[error("{} object(s) not deleted: {}", .0.len(), .0.join(", "))]
-    StillThere(Vec<String>),
+    NotDeleted(Vec<String>),
     #[error("namespace {namespace} {how}; run the command again once it is gone")]
     NamespaceDeleting {
         namespace: String,
@@ -110,7 +110,7 @@ impl CommandError {
             | Self::PulumiLocked(_)
             | Self::NoCheckpoint
             | Self::Checkpoint(_)
-            | Self::StillThere(_)
+            | Self::NotDeleted(_)
             | Self::NamespaceDeleting { .. }
             | Self::NotLocked(_)
             | Self::Unhealthy(_) => Exit::Failed,
@@ -225,7 +225,7 @@ mod tests {
             (unreachable().into(), Exit::Failed),
             (LeaseError::Store(unreachable()).into(), Exit::Failed),
             (secrets(kms("KMSInternalException")).into(), Exit::Failed),
-            (secrets(KmsError::Answer).into(), Exit::Failed),
+            (secrets(KmsError::InvalidResponse).into(), Exit::Failed),
             // What is refused to somebody who is known.
             (status(403).into(), Exit::Failed),
             (of_object(status(422)).into(), Exit::Failed),

@@ -25,6 +25,7 @@ pub(crate) mod failure;
     reason = "the form of every command"
 )]
 pub(crate) mod generate;
+pub(crate) mod image;
 pub(crate) mod keys;
 pub(crate) mod lock;
 pub(crate) mod login;
@@ -88,6 +89,7 @@ commands! {
     Keys(keys::KeysArgs) => await,
     Cert(cert::CertArgs) => await,
     Deps(deps::DepsArgs) => await,
+    Image(image::ImageArgs) => await,
     Doctor(doctor::DoctorArgs) => await,
     Completions(generate::CompletionsArgs),
     Man(generate::ManArgs),

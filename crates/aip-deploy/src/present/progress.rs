@@ -21,7 +21,7 @@ pub(crate) struct ProgressView<'v> {
     below: Vec<String>,
     rollout: Option<Rollout>,
     /// The lines about the last object.
-    told: Vec<String>,
+    printed_lines: Vec<String>,
 }
 
 impl<'v> ProgressView<'v> {
@@ -43,7 +43,7 @@ impl<'v> ProgressView<'v> {
             progress: Vec::new(),
             below: Vec::new(),
             rollout: None,
-            told: Vec::new(),
+            printed_lines: Vec::new(),
         }
     }
 
@@ -74,7 +74,7 @@ impl<'v> ProgressView<'v> {
 
     fn job(&mut self, job: &JobView) {
         let mut lines = rollout::pods(&job.pods);
-        lines.extend(job.said.iter().map(|said| format!("  | {said}")));
+        lines.extend(job.last_log_line.iter().map(|line| format!("  | {line}")));
         self.object(&format!("Job {}", job.name), lines);
     }
 
@@ -95,11 +95,14 @@ impl<'v> ProgressView<'v> {
             .extend(lines.iter().map(|line| format!("  {line}")));
         self.draw();
         if !self.screen.redraws() {
-            for line in lines.iter().filter(|line| !self.told.contains(line)) {
+            for line in lines
+                .iter()
+                .filter(|line| !self.printed_lines.contains(line))
+            {
                 self.screen.line(format!("{title}: {line}"));
             }
         }
-        self.told = lines;
+        self.printed_lines = lines;
     }
 
     fn rollout(&mut self, rollout: &Rollout) {

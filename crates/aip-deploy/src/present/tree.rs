@@ -24,7 +24,7 @@ pub(crate) struct StackInfo<'s> {
 }
 
 /// Style, marker and verb of an operation; none if it changes nothing.
-fn look(op: &Op) -> Option<(Style, &'static str, &'static str)> {
+fn op_look(op: &Op) -> Option<(Style, &'static str, &'static str)> {
     match op {
         Op::Same | Op::Retain | Op::Protect => None,
         Op::Create => Some((style::CREATE, "+ ", "create")),
@@ -37,7 +37,7 @@ fn look(op: &Op) -> Option<(Style, &'static str, &'static str)> {
 
 /// `+ `, `~ `, `+-` or `- `, coloured; blank if unchanged.
 pub(crate) fn marker(op: &Op) -> String {
-    look(op).map_or_else(
+    op_look(op).map_or_else(
         || "  ".to_owned(),
         |(style, marker, _)| paint(style, marker),
     )
@@ -45,11 +45,11 @@ pub(crate) fn marker(op: &Op) -> String {
 
 /// `create`, `update`, `replace`, `delete`, `prune`; empty if unchanged.
 pub(crate) fn verb(op: &Op) -> &'static str {
-    look(op).map_or("", |(_, _, verb)| verb)
+    op_look(op).map_or("", |(_, _, verb)| verb)
 }
 
 fn styled(op: &Op, text: &str) -> String {
-    look(op).map_or_else(|| text.to_owned(), |(style, ..)| paint(style, text))
+    op_look(op).map_or_else(|| text.to_owned(), |(style, ..)| paint(style, text))
 }
 
 /// `created (0.08s)`, `updating (5s)`, `**updating failed**`.

@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_or_damaged_checkpoint_is_told_apart() {
+    fn an_empty_or_damaged_checkpoint_is_distinguished() {
         assert_eq!(objects(r#"{"checkpoint":{"latest":null}}"#).unwrap(), []);
         assert!(objects("{}").is_err());
     }

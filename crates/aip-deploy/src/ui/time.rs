@@ -31,7 +31,7 @@ pub(crate) fn ago(time: &str, now: Timestamp) -> String {
 }
 
 /// How long it took: `6s`, `2m10s`.
-pub(crate) fn took(started: &str, ended: &str) -> String {
+pub(crate) fn duration_text(started: &str, ended: &str) -> String {
     let parse = |text: &str| {
         text.parse::<jiff::Timestamp>()
             .ok()
@@ -64,7 +64,7 @@ mod tests {
             assert_eq!(ago(time, now), said);
         }
         assert_eq!(
-            took("2027-01-15T08:00:00Z", "2027-01-15T08:02:10Z"),
+            duration_text("2027-01-15T08:00:00Z", "2027-01-15T08:02:10Z"),
             "2m10s"
         );
     }

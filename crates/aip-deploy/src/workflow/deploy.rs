@@ -133,7 +133,7 @@ impl<'d> Deployment<'d> {
         } else {
             ""
         };
-        let noun = self.operation.words().noun;
+        let noun = self.operation.labels().noun;
         let question = format!("Do you want to perform this {noun}{without}?");
         loop {
             match ask(screen, &question, !self.flags.diff)? {
@@ -189,7 +189,7 @@ impl<'d> Deployment<'d> {
         let (ctx, store) = (self.stack.ctx, &self.stack.store);
         let (started, since) = (ctx.clock.now(), Instant::now());
         let stack_info = self.stack.target_info(self.target);
-        let mut view = ProgressView::new(&ctx.screen, stack_info, self.operation.words().heading);
+        let mut view = ProgressView::new(&ctx.screen, stack_info, self.operation.labels().heading);
         let apply_context = ApplyContext {
             cluster,
             store,
@@ -215,7 +215,7 @@ impl<'d> Deployment<'d> {
         };
         print::result(
             &ctx.screen,
-            self.operation.words().heading,
+            self.operation.labels().heading,
             plan,
             stack_info,
             &progress,

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use aip_apply::apply::lease::LeaseRenewer;
-use aip_apply::apply::{FailPoint, Progress, delete_all, kept_by, record_intent};
+use aip_apply::apply::{FailPoint, Progress, delete_all, finalizers_hint, record_intent};
 use aip_apply::cluster::{GuardedCluster, PinnedCluster};
 use aip_apply::observe;
 use aip_apply::plan::condition::is_claim;
@@ -58,7 +58,7 @@ pub(crate) async fn destroy(
         match ask(screen, "Do you want to perform this destroy?", false)? {
             Answer::Yes => {}
             Answer::No | Answer::Details => {
-                return Err(CommandError::Declined(Operation::Destroy.words().noun));
+                return Err(CommandError::Declined(Operation::Destroy.labels().noun));
             }
         }
     }
@@ -124,7 +124,7 @@ async fn delete(
         .collect();
     print::result(
         &stack.ctx.screen,
-        Operation::Destroy.words().heading,
+        Operation::Destroy.labels().heading,
         &plan,
         stack.stack_info(&[]),
         &progress,
@@ -168,9 +168,9 @@ async fn delete(
         return Ok(());
     }
     let remaining = left.iter();
-    Err(CommandError::StillThere(
+    Err(CommandError::NotDeleted(
         remaining
-            .map(|left| format!("{}{}", left.object, kept_by(&left.finalizers)))
+            .map(|left| format!("{}{}", left.object, finalizers_hint(&left.finalizers)))
             .collect(),
     ))
 }

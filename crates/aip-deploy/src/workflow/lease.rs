@@ -16,7 +16,7 @@ pub(crate) async fn with_lease<E: From<CommandError>>(
     operation: Operation<'_>,
     work: impl AsyncFnOnce(&LeaseRenewer) -> Result<(), E>,
 ) -> Result<(), E> {
-    let holder = stack.holder(operation.words().command, Some(LEASE_DURATION));
+    let holder = stack.holder(operation.labels().command, Some(LEASE_DURATION));
     let lease = LeaseRenewer::acquire(Arc::clone(&stack.store), &holder).await;
     let lease = lease.map_err(CommandError::from)?;
     let work = async {

@@ -26,7 +26,7 @@ pub(crate) enum Operation<'o> {
 }
 
 /// How an operation is called.
-pub(crate) struct Words {
+pub(crate) struct OperationLabels {
     /// In lease and history.
     pub command: &'static str,
     /// In the question: `Do you want to perform this update?`
@@ -36,7 +36,7 @@ pub(crate) struct Words {
 }
 
 impl<'o> Operation<'o> {
-    pub(crate) fn words(self) -> Words {
+    pub(crate) fn labels(self) -> OperationLabels {
         let (command, noun, heading) = match self {
             Self::Up { .. } => ("up", "update", "Updating"),
             Self::Rollback | Self::AutoRollback => ("rollback", "rollback", "Rolling back"),
@@ -45,7 +45,7 @@ impl<'o> Operation<'o> {
             Self::MoveDatabase => ("deps migrate", "move", "Moving the database"),
             Self::Destroy => ("destroy", "destroy", "Destroying"),
         };
-        Words {
+        OperationLabels {
             command,
             noun,
             heading,
@@ -53,7 +53,7 @@ impl<'o> Operation<'o> {
     }
 
     pub(crate) fn preview_heading(self) -> String {
-        format!("Previewing {}", self.words().noun)
+        format!("Previewing {}", self.labels().noun)
     }
 
     /// The objects that Pulumi made, if they are adopted.
@@ -120,7 +120,7 @@ mod tests {
 
     #[test]
     fn lease_and_history_name_the_command() {
-        assert_eq!(Operation::AutoRollback.words().command, "rollback");
+        assert_eq!(Operation::AutoRollback.labels().command, "rollback");
         assert_eq!(Operation::Destroy.preview_heading(), "Previewing destroy");
         assert!(Operation::Adopt { objects: &[] }.adopted().is_some());
         assert!(Operation::Rollback.adopted().is_none());

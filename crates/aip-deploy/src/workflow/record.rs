@@ -22,7 +22,7 @@ pub(super) async fn record(
     operation: Operation<'_>,
     summary: Summary,
 ) -> RevisionRecord {
-    let holder = stack.holder(operation.words().command, None);
+    let holder = stack.holder(operation.labels().command, None);
     let deploys = !matches!(operation, Operation::Destroy);
     RevisionRecord {
         command: holder.command,

@@ -124,7 +124,7 @@ fn the_page_about_dependencies_goes_on_where_the_walk_through_ends() {
     let mut way = page("aip-deploy.md");
     way.retain(|block| !block.contains("ssl_cert_arn"));
     let settings = page("dependencies.md");
-    assert_eq!(settings.len(), 3);
+    assert_eq!(settings.len(), 4);
     way.extend(settings);
     let (project, said) = run(&way);
     assert!(

@@ -11,6 +11,7 @@ mod fixes;
 mod flags;
 mod gitops;
 mod history;
+mod image;
 mod key_rotation;
 mod keys;
 mod mentions;

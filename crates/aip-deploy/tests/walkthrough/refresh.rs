@@ -40,7 +40,7 @@ fn the_configuration_of_the_last_success_comes_back_and_the_present_one_is_kept(
 }
 
 #[test]
-fn a_lost_file_is_written_anew() {
+fn a_lost_file_is_written_again() {
     let project = TestProject::new();
     deployed(&project, 1, "succeeded", STACK, LONG_AGO);
     std::fs::remove_file(project.file("main")).unwrap();

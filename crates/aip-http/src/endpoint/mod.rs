@@ -23,6 +23,8 @@ pub enum Endpoint {
     Consent,
     /// Where the code of another device is entered (RFC 8628 §3.3).
     Device,
+    /// The link by which an operator lets a person make a developer token.
+    DeveloperTokenOrder,
     /// The style sheet and the icon.
     Asset,
     /// OAuth 2.1 §3.1.
@@ -39,6 +41,8 @@ pub enum Endpoint {
     DeviceAuthorizationV2,
     /// OAuth 2.1 §3.2.
     Token,
+    /// AT Protocol proposal 0010.
+    ClientAssertion,
     /// RFC 7009.
     Revoke,
     /// RFC 7662.
@@ -61,6 +65,8 @@ pub enum Endpoint {
     DidDocument,
     /// AIP's own client metadata document, for PDSs.
     ClientMetadata,
+    /// The client metadata document of one app, for PDSs.
+    UpstreamClientDocument,
     /// The keys that PDSs verify with.
     UpstreamJwks,
     /// What an app may know of its session at the PDS.
@@ -73,6 +79,26 @@ pub enum Endpoint {
     ClientsUpdate,
     /// Calls on the account's PDS.
     Xrpc,
+    /// AIP v1's sign-in.
+    V1SignIn,
+    /// Where PDSs sent people back to at AIP v1.
+    V1Callback,
+    /// Refreshes a session.
+    V1Refresh,
+    /// What is known of an access token, in development.
+    V1Debug,
+    /// The client metadata document of AIP v1.
+    V1ClientMetadata,
+    /// Whose access token it is.
+    V1Me,
+    /// Who handles and DIDs are.
+    V1Resolve,
+    /// Who may act for an account.
+    V1Permissions,
+    /// The app password that a person gave an app.
+    V1AppPassword,
+    /// The credentials of a session.
+    V1Credentials,
     /// Is the process alive?
     Alive,
     /// Can it take requests?

@@ -111,7 +111,7 @@ impl Spec {
     }
 
     /// Whether `method` is among the methods, `OPTIONS` aside.
-    pub(crate) fn takes(&self, method: &http::Method) -> bool {
+    pub(crate) fn allows_method(&self, method: &http::Method) -> bool {
         self.verbs.iter().any(|verb| match verb {
             Verb::Get => method == http::Method::GET || method == http::Method::HEAD,
             Verb::Post => method == http::Method::POST,

@@ -42,7 +42,32 @@ const PROBE: Spec = Spec {
     ..DOCUMENT
 };
 
+/// For the back ends of apps of AIP v1, in the same cluster: no gateway leads here.
+const V1_API: Spec = Spec {
+    verbs: &[Verb::Get],
+    cors: Cors::SameOrigin,
+    payload: Payload::Nothing,
+    ..API
+};
+
 impl Endpoint {
+    /// Whether it is one of the paths of AIP v1, which are mounted with `compat.v1` alone.
+    pub const fn is_of_v1(self) -> bool {
+        matches!(
+            self,
+            Self::V1SignIn
+                | Self::V1Callback
+                | Self::V1Refresh
+                | Self::V1Debug
+                | Self::V1ClientMetadata
+                | Self::V1Me
+                | Self::V1Resolve
+                | Self::V1Permissions
+                | Self::V1AppPassword
+                | Self::V1Credentials
+        )
+    }
+
     /// What this endpoint is.
     #[allow(
         clippy::too_many_lines,
@@ -82,6 +107,12 @@ impl Endpoint {
                 public: true,
                 summary: "Page for the code of another device",
                 standard: "RFC 8628 §3.3",
+                ..PAGE
+            },
+            Self::DeveloperTokenOrder => Spec {
+                path: "/account/token",
+                public: true,
+                summary: "Page of a link by which a person makes a developer token",
                 ..PAGE
             },
             Self::Asset => Spec {
@@ -150,6 +181,14 @@ impl Endpoint {
                 clients: true,
                 summary: "Token endpoint",
                 standard: "OAuth 2.1 §3.2, RFC 9449",
+                ..API
+            },
+            Self::ClientAssertion => Spec {
+                path: "/oauth/client-assertion",
+                public: true,
+                clients: true,
+                summary: "Client assertions for apps that talk to PDSs themselves, if the operator lets them",
+                standard: "AT Protocol proposal 0010",
                 ..API
             },
             Self::Revoke => Spec {
@@ -243,6 +282,13 @@ impl Endpoint {
                 standard: "AT Protocol OAuth",
                 ..DOCUMENT
             },
+            Self::UpstreamClientDocument => Spec {
+                path: "/oauth/upstream/clients/{file}",
+                public: true,
+                summary: "AIP as a client of PDSs for one app that has a document of its own",
+                standard: "AT Protocol OAuth",
+                ..DOCUMENT
+            },
             Self::UpstreamJwks => Spec {
                 path: "/oauth/upstream/jwks.json",
                 public: true,
@@ -296,6 +342,68 @@ impl Endpoint {
                 standard: "AT Protocol XRPC",
                 ..API
             },
+            Self::V1SignIn => Spec {
+                path: "/auth/atproto",
+                public: true,
+                summary: "Sign-in, on to the authorization endpoint",
+                ..PAGE
+            },
+            Self::V1Callback => Spec {
+                path: "/auth/atproto/callback",
+                public: true,
+                verbs: &[Verb::Get],
+                payload: Payload::Nothing,
+                inert: true,
+                summary: "Says that a sign-in of v1 is over",
+                ..PAGE
+            },
+            Self::V1Refresh => Spec {
+                path: "/auth/atproto/refresh",
+                public: true,
+                summary: "Refreshes the session of an access token",
+                ..V1_API
+            },
+            Self::V1Debug => Spec {
+                path: "/auth/atproto/debug",
+                summary: "What is known of an access token, in development",
+                ..V1_API
+            },
+            Self::V1ClientMetadata => Spec {
+                path: "/auth/atproto/client-metadata.json",
+                public: true,
+                summary: "Whom the sessions of v1 belonged to (not with a loopback base)",
+                standard: "AT Protocol OAuth",
+                ..DOCUMENT
+            },
+            Self::V1Me => Spec {
+                path: "/internal/api/me",
+                summary: "Whose access token it is",
+                ..V1_API
+            },
+            Self::V1Resolve => Spec {
+                path: "/internal/api/resolve",
+                summary: "Who handles and DIDs are",
+                ..V1_API
+            },
+            Self::V1Permissions => Spec {
+                path: "/internal/api/permissions",
+                verbs: &[Verb::Post],
+                payload: Payload::Json,
+                summary: "Who may act for an account, as a list of operations",
+                ..V1_API
+            },
+            Self::V1AppPassword => Spec {
+                path: "/internal/api/app_password",
+                verbs: &[Verb::Post],
+                payload: Payload::Json,
+                summary: "The app password that a person gave the app",
+                ..V1_API
+            },
+            Self::V1Credentials => Spec {
+                path: "/internal/api/credentials",
+                summary: "The credentials of a session, for apps with `aip:credentials`",
+                ..V1_API
+            },
             Self::Alive => Spec {
                 path: "/internal/alive",
                 summary: "Whether the process runs",
@@ -339,6 +447,15 @@ mod tests {
             if spec.path.starts_with("/internal/") {
                 assert!(!spec.public, "{endpoint:?}");
             }
+        }
+    }
+
+    #[test]
+    fn the_paths_of_v1_are_known_by_their_beginning() {
+        for endpoint in Endpoint::iter() {
+            let path = endpoint.spec().path;
+            let is_of_v1 = path.starts_with("/auth/") || path.starts_with("/internal/api/");
+            assert_eq!(endpoint.is_of_v1(), is_of_v1, "{endpoint:?}");
         }
     }
 

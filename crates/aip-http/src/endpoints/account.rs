@@ -1,5 +1,5 @@
 //! `/account`: which apps may use the accounts of this browser, and who may act for them; taking that
-//! back; app passwords; signing out.
+//! back; app passwords; developer tokens; signing out.
 
 use std::collections::BTreeMap;
 
@@ -15,19 +15,20 @@ use axum::response::Response;
 use http::StatusCode;
 
 use super::app_password;
-use super::delegations::{self, NotGiven};
+use super::delegations::{self, DelegationRefusal};
+use super::developer_tokens::{self, TokenRefusal};
 use crate::api_error::ApiError;
-use crate::asked::Asked;
 use crate::browser::Browser;
 use crate::csrf::{Purpose, no_cookie};
+use crate::sign_in_target::SignInTarget;
 
+use crate::display_text::printable_excerpt;
 use crate::incoming_request::IncomingRequest;
 use crate::pages::{AccountPage, AccountSection, GrantLine, day, html};
 use crate::respond::see_other;
 use crate::sign_in_form::SignInForm;
 use crate::sign_out::{SIGNED_OUT, after_sign_out, deliver_in_background};
 use crate::state::AppState;
-use crate::words::shown;
 
 /// Shows the page (the sign-in page if nobody is signed in), or takes one of its forms.
 pub(super) async fn handle(
@@ -35,7 +36,7 @@ pub(super) async fn handle(
     incoming: &IncomingRequest,
 ) -> Result<Response, ApiError> {
     if incoming.is_post() {
-        return act(app, incoming).await;
+        return submit(app, incoming).await;
     }
     let browser = app.browser(incoming).await?;
     if let Some(browser) = browser.filter(|it| !it.session.accounts.is_empty()) {
@@ -44,7 +45,7 @@ pub(super) async fn handle(
     let form = SignInForm {
         browser: None,
         flow: &app.flow(incoming),
-        asked: &Asked::Nothing,
+        target: &SignInTarget::Nothing,
         subject: "",
         typed: true,
     };
@@ -84,7 +85,8 @@ async fn show(
             name: app.account_name(&account.did).await?,
             grants: grants(app, account).await?,
             delegations: delegations::lines(app, &account.did).await?,
-            acts: delegations::acts(app, &account.did).await?,
+            acts: delegations::delegated_actions(app, &account.did).await?,
+            tokens: developer_tokens::lines(app, &account.did).await?,
         });
     }
     let params = Params::parse(incoming.query()).unwrap_or_default();
@@ -96,7 +98,7 @@ async fn show(
         accounts: &accounts,
         presets: &delegations::presets(),
         failure: failure.as_ref().map(|it| it.words.as_str()),
-        csrf: &app.csrf(&browser.binding(), Purpose::Account),
+        csrf: &app.csrf(&browser.csrf_binding(), Purpose::Account),
     };
     Ok(html(status, &page))
 }
@@ -120,7 +122,7 @@ async fn grants(app: &AppState, account: &BrowserAccount) -> Result<Vec<GrantLin
         let client = app.storage().client(&client_id).await?;
         let takes_app_password = client
             .as_ref()
-            .is_none_or(|it| app_password::is_taken_by(&it.settings));
+            .is_none_or(|it| app_password::may_be_used_by(&it.settings));
         let has_app_password = app_password::is_given(app, &client_id, &account.did).await?;
         lines.push(GrantLine {
             has_app_password,
@@ -134,7 +136,7 @@ async fn grants(app: &AppState, account: &BrowserAccount) -> Result<Vec<GrantLin
     Ok(lines)
 }
 
-async fn act(app: &AppState, incoming: &IncomingRequest) -> Result<Response, ApiError> {
+async fn submit(app: &AppState, incoming: &IncomingRequest) -> Result<Response, ApiError> {
     let params = Params::parse(&incoming.form).map_err(|e| ApiError::request(e.to_string()))?;
     let Some(browser) = app.browser(incoming).await? else {
         // The first of two clicks has signed out already, or another tab has.
@@ -170,12 +172,28 @@ async fn act(app: &AppState, incoming: &IncomingRequest) -> Result<Response, Api
             let given = delegations::give(app, incoming, &params, &browser, owner).await?;
             match given {
                 Ok(to_host) => Ok(to_host),
-                Err(NotGiven(words)) => {
+                Err(DelegationRefusal(words)) => {
                     let status = StatusCode::BAD_REQUEST;
                     let failure = Failure { status, words };
                     show(app, incoming, &browser, Some(failure)).await
                 }
             }
+        }
+        Some("make-token") => {
+            let owner = signed_in(&params, &browser)?;
+            let begun = developer_tokens::make(app, incoming, &params, &browser, owner).await?;
+            match begun {
+                Ok(to_host) => Ok(to_host),
+                Err(TokenRefusal(words)) => {
+                    let status = StatusCode::BAD_REQUEST;
+                    let failure = Failure { status, words };
+                    show(app, incoming, &browser, Some(failure)).await
+                }
+            }
+        }
+        Some("revoke-token") => {
+            let owner = signed_in(&params, &browser)?;
+            developer_tokens::revoke(app, &params, &owner.did).await
         }
         Some("take-back") => {
             let owner = signed_in(&params, &browser)?;
@@ -236,7 +254,7 @@ fn sentence(words: &str) -> String {
     let mut letters = words.chars();
     let first = letters.next().into_iter().flat_map(char::to_uppercase);
     let sentence: String = first.chain(letters).collect();
-    format!("{}.", shown(&sentence, 300))
+    format!("{}.", printable_excerpt(&sentence, 300))
 }
 
 /// Ends all that the app may do with the account, its app password, too.

@@ -8,6 +8,7 @@ use aip_base::Blame;
 use aip_oauth::params::Params;
 use aip_sessions::{AppPasswordError, AppPasswords};
 use aip_storage::client::{ClientId, ClientSettings};
+use aip_storage::grant::Grant;
 use aip_storage::upstream::SessionKind;
 use axum::Json;
 use axum::response::{IntoResponse as _, Response};
@@ -18,7 +19,7 @@ use crate::api_error::ApiError;
 use crate::bearer::{authorize, challenge, protected_resource_url, with_nonce};
 use crate::endpoint::Endpoint;
 use crate::incoming_request::IncomingRequest;
-use crate::limits::{Counted, Limit};
+use crate::limits::{Limit, LimitKey};
 use crate::state::AppState;
 
 /// The field of the form, here and on the account page.
@@ -26,7 +27,7 @@ pub(super) const FIELD: &str = "app-password";
 
 /// The answer of AIP v2.
 #[derive(Serialize)]
-struct Given<'a> {
+struct AppPasswordResponse<'a> {
     client_id: &'a str,
     did: &'a str,
     message: &'static str,
@@ -46,12 +47,7 @@ pub(super) async fn handle(
 async fn answer(app: &AppState, incoming: &IncomingRequest) -> Result<Response, ApiError> {
     let authorized = authorize(app, incoming, Endpoint::AppPassword.spec().path).await?;
     let grant = &authorized.token().grant;
-    if grant.delegate().is_some() {
-        let metadata = protected_resource_url(app);
-        let words =
-            "an access token that acts for somebody gives and takes no app password of theirs";
-        return Err(challenge(&metadata, incoming).scope(words));
-    }
+    check_own_grant(app, incoming, grant)?;
     let (client, did) = (&grant.client_id, &grant.subject);
     if incoming.is_post() {
         return give(app, incoming, client, did).await;
@@ -66,6 +62,23 @@ async fn answer(app: &AppState, incoming: &IncomingRequest) -> Result<Response, 
     }
     let words = "there is no app password for this app and account";
     Err(ApiError::caller(StatusCode::NOT_FOUND, "not_found", words))
+}
+
+/// Whether the token is an app's own: neither a delegate nor a developer token sets or removes an app password.
+pub(super) fn check_own_grant(
+    app: &AppState,
+    incoming: &IncomingRequest,
+    grant: &Grant,
+) -> Result<(), ApiError> {
+    let message = if grant.delegate().is_some() {
+        "an access token that acts for somebody gives and takes no app password of theirs"
+    } else if grant.client_id.is_of_developer_tokens() {
+        "a developer token gives and takes no app password"
+    } else {
+        return Ok(());
+    };
+    let metadata = protected_resource_url(app);
+    Err(challenge(&metadata, incoming).scope(message))
 }
 
 async fn give(
@@ -85,7 +98,7 @@ async fn give(
         challenge(&metadata, incoming).no_app_password(error)
     })?;
     let now = jiff::Timestamp::from_second(app.now().as_secs());
-    let given = Given {
+    let given = AppPasswordResponse {
         client_id: client.as_str(),
         did: did.as_str(),
         message: if replaces {
@@ -110,22 +123,24 @@ pub(super) async fn set(
     password: &str,
 ) -> Result<Result<(), AppPasswordError>, ApiError> {
     let registered = app.server().known_client(client).await?;
-    if registered.is_some_and(|it| !is_taken_by(&it.settings)) {
+    if registered.is_some_and(|it| !may_be_used_by(&it.settings)) {
         let words = "This app only learns who people are, and takes no app password.";
         return Err(ApiError::request(words));
     }
     app.count(Limit::AppPasswords, incoming).await?;
-    let pair = Counted::ClientAndAccount(client.as_str(), did);
+    let pair = LimitKey::ClientAndAccount(client.as_str(), did);
     let limiter = &app.parts().limiter;
     limiter
-        .count(Limit::AppPasswordsOfAccount, pair, app.now())
+        .count(Limit::AppPasswordsPerAccount, pair, app.now())
         .await?;
     let set = passwords(app).set(client, did, password).await;
     if let Err(error) = &set
         && error.blame() == Blame::Caller
-        && limiter.permits(Limit::NotedRefusals, pair, app.now()).await
+        && limiter
+            .permits(Limit::AuditedRefusals, pair, app.now())
+            .await
     {
-        passwords(app).note_refusal(client, did, error).await?;
+        passwords(app).audit_refusal(client, did, error).await?;
     }
     // Whoever takes an access back ends the grants and then forgets the password: one that was tried at
     // the PDS meanwhile is forgotten here.
@@ -137,7 +152,7 @@ pub(super) async fn set(
 }
 
 /// Whether the app has a session at a PDS that an app password could be for.
-pub(super) fn is_taken_by(client: &ClientSettings) -> bool {
+pub(super) fn may_be_used_by(client: &ClientSettings) -> bool {
     !client.authentication_only && client.pairwise.is_none()
 }
 

@@ -1,6 +1,6 @@
 //! `/oauth/authorize`: an app sends a person here (OAuth 2.1 §3.1, OpenID Connect Core §3.1.2).
 //!
-//! Until client and redirect URI are known good an error is a page; afterwards the app is told by
+//! Until client and redirect URI are known good an error is a page; afterwards the app gets it by
 //! redirect with `state` and `iss` (RFC 9207). Nothing is stored for a request that is refused, or
 //! before the person has done something.
 
@@ -17,14 +17,14 @@ use axum::response::Response;
 use http::StatusCode;
 
 use crate::api_error::ApiError;
-use crate::asked::{Asked, Held};
 use crate::browser::Browser;
 use crate::endpoint::Endpoint;
 use crate::flow::Pending;
 use crate::incoming_request::IncomingRequest;
 use crate::navigation::as_navigation;
-use crate::respond::{over, refused, see_other};
+use crate::respond::{refused, request_gone, see_other};
 use crate::sign_in_form::SignInForm;
+use crate::sign_in_target::{SignInTarget, StoredRequest};
 use crate::state::AppState;
 
 /// Checks the request and takes the person to the next step.
@@ -69,10 +69,10 @@ pub(super) async fn handle(
     match (next_step(&input, &accounts, app.now()), &browser) {
         (NextStep::Refuse(code), _) => app.refuse_unstored(&valid, code, NO_PAGE).await,
         (NextStep::Use(account), Some(browser)) => {
-            go_on_as(app, incoming, &valid, &input, browser, &account).await
+            continue_as(app, incoming, &valid, &input, browser, &account).await
         }
         (NextStep::UseIfAllowed(account), Some(browser)) => {
-            let taken = take_if_allowed(app, incoming, &valid, &input, browser, &account);
+            let taken = reuse_allowed_account(app, incoming, &valid, &input, browser, &account);
             match taken.await? {
                 Some(response) => Ok(response),
                 None => sign_in(app, incoming, valid, Some(browser)).await,
@@ -84,7 +84,7 @@ pub(super) async fn handle(
     }
 }
 
-/// What the app is told when it allowed no page and one is needed.
+/// What the app receives when it allowed no page and one is needed.
 const NO_PAGE: &str = "a page would have to be shown";
 
 /// What `login_hint` says.
@@ -143,8 +143,8 @@ async fn sign_in(
         .into_iter()
         .any(|it| valid.params.prompts.has(it));
     let is_pairwise = valid.client.settings.pairwise.is_some();
-    let asked = Asked::new(app, incoming.params(), valid);
-    if !asked.fits_form() {
+    let target = SignInTarget::new(app, incoming.params(), valid);
+    if !target.fits_form() {
         return Err(ApiError::request(
             "The app sent a request that is too long.",
         ));
@@ -153,11 +153,11 @@ async fn sign_in(
     let form = SignInForm {
         browser,
         flow: &flow,
-        asked: &asked,
-        subject: asked.subject().unwrap_or_default(),
+        target: &target,
+        subject: target.subject().unwrap_or_default(),
         typed: true,
     };
-    match (asked.subject(), asked.field()) {
+    match (target.subject(), target.field()) {
         // A link of anybody's can hint at anybody, whose server leads the browser anywhere: what
         // another site says is first shown (RFC 9700 §4.11).
         // What nobody can be found by is shown as well, where it can be corrected.
@@ -169,14 +169,14 @@ async fn sign_in(
         {
             form.submit(app, incoming).await
         }
-        (_, Some(field)) if asked.fits_url() => Ok(see_other(&format!("/login?request={field}"))),
+        (_, Some(field)) if target.fits_url() => Ok(see_other(&format!("/login?request={field}"))),
         _ => form.show(app, incoming, StatusCode::OK, None).await,
     }
 }
 
 /// Goes on with the only account of this browser if the person allowed the app before, for this
 /// account, and nothing has to be asked. `None`: the sign-in page must be shown.
-async fn take_if_allowed(
+async fn reuse_allowed_account(
     app: &AppState,
     incoming: &IncomingRequest,
     valid: &ValidRequest,
@@ -194,7 +194,7 @@ async fn take_if_allowed(
         return Ok(None);
     }
     let pending = begin(app, incoming, valid, browser).await?;
-    app.go_on(&pending, who).await.map(Some)
+    app.continue_request(&pending, who).await.map(Some)
 }
 
 /// The same wish for another scope.
@@ -216,19 +216,19 @@ async fn begin(
     valid: &ValidRequest,
     browser: &Browser,
 ) -> Result<Pending, ApiError> {
-    let asked = Asked::new(app, incoming.params(), valid.clone());
-    match asked
-        .hold(app, browser.session.id, &app.flow(incoming))
+    let target = SignInTarget::new(app, incoming.params(), valid.clone());
+    match target
+        .store(app, browser.session.id, &app.flow(incoming))
         .await?
     {
-        Some(Held::Live(pending)) => Ok(*pending),
-        Some(Held::Done(_)) | None => Err(over()),
+        Some(StoredRequest::Live(pending)) => Ok(*pending),
+        Some(StoredRequest::Done(_)) | None => Err(request_gone()),
     }
 }
 
 /// Goes on with an account of this browser, asking its PDS only if there is no session to use.
 /// Without pages nothing is stored unless the answer is a code.
-async fn go_on_as(
+async fn continue_as(
     app: &AppState,
     incoming: &IncomingRequest,
     valid: &ValidRequest,
@@ -259,14 +259,14 @@ async fn go_on_as(
     }
     if let Some((who, _)) = who {
         let pending = begin(app, incoming, valid, browser).await?;
-        return app.go_on(&pending, who).await;
+        return app.continue_request(&pending, who).await;
     }
     let flow = app.flow(incoming);
-    let asked = Asked::new(app, incoming.params(), valid.clone());
+    let target = SignInTarget::new(app, incoming.params(), valid.clone());
     let form = SignInForm {
         browser: Some(browser),
         flow: &flow,
-        asked: &asked,
+        target: &target,
         subject: account.did.as_str(),
         typed: false,
     };

@@ -8,7 +8,7 @@ use aip_storage::request::{FlowBrowser, SignedIn};
 use axum::response::Response;
 use http::StatusCode;
 
-use super::delegations;
+use super::{delegations, developer_token_order, developer_tokens};
 use crate::api_error::{ApiError, ErrorReport, printable};
 use crate::csrf::Purpose;
 use crate::incoming_request::IncomingRequest;
@@ -45,6 +45,7 @@ pub(super) async fn handle(
         request,
         browser: bound_to,
         instead_of,
+        token,
     } = finished;
     // What this browser knows of an earlier authentication stays true.
     let known = browser.as_ref().and_then(|it| it.account(did.as_str()));
@@ -55,7 +56,16 @@ pub(super) async fn handle(
         signed_in_at,
         auth_time,
     };
-    let browser = app.sign_in(browser, account).await?;
+    let signed_in = app.sign_in(browser, account).await;
+    if let Some(token) = token {
+        // It is there, and nobody else knows it: it is shown whatever becomes of the sign-in here.
+        let page = developer_tokens::made(app, &did, &token).await;
+        return Ok(match signed_in {
+            Ok(browser) => browser.set_cookie_on(app, page),
+            Err(_) => page,
+        });
+    }
+    let browser = signed_in?;
     let response = match request {
         Some((token, upstream_session)) => {
             let who = SignedIn {
@@ -65,7 +75,7 @@ pub(super) async fn handle(
                 auth_time,
             };
             let id = browser.session.id;
-            app.go_on_at(&token, bound_to, id, who, instead_of.as_ref())
+            app.continue_after_sign_in(&token, bound_to, id, who, instead_of.as_ref())
                 .await?
         }
         None => match instead_of {
@@ -73,7 +83,7 @@ pub(super) async fn handle(
             None => see_other("/account"),
         },
     };
-    Ok(browser.remember(app, response))
+    Ok(browser.set_cookie_on(app, response))
 }
 
 /// Tells the app, if the sign-in was for one, and the person otherwise. The app learns a code and
@@ -88,7 +98,7 @@ async fn failed(
     let unusable;
     let (request, code, words) = match failure {
         SignInFailure::UnknownState(_) | SignInFailure::Malformed(_) => {
-            let words = "This sign-in is over, or it was begun in another browser. Go back to the \
+            let words = "This sign-in has ended, or it was begun in another browser. Go back to the \
                          app and start again.";
             return Err(ApiError::request(words).with_detail(blame, detail));
         }
@@ -124,7 +134,16 @@ async fn failed(
             "The host of the account does not answer.",
         ),
         SignInFailure::DelegationsFull => {
-            return Err(ApiError::request(delegations::full()).with_detail(blame, detail));
+            return Err(
+                ApiError::request(delegations::too_many_message()).with_detail(blame, detail)
+            );
+        }
+        SignInFailure::TokensFull => {
+            let words = developer_tokens::too_many_message();
+            return Err(ApiError::request(words).with_detail(blame, detail));
+        }
+        SignInFailure::TokenOrderGone => {
+            return Err(developer_token_order::over().with_detail(blame, detail));
         }
         SignInFailure::Storage(error) => return Err(error.into()),
         SignInFailure::MissingKey(_) | SignInFailure::Sealer(_) => {
@@ -179,7 +198,7 @@ async fn other_account(
         expected: &expected.handle,
         actual: actual.as_str(),
         request: &name,
-        csrf: &app.csrf(&flow.binding(app), Purpose::Login(Some(&name))),
+        csrf: &app.csrf(&flow.csrf_binding(app), Purpose::Login(Some(&name))),
     };
-    Ok(flow.remember(app, incoming, html(StatusCode::BAD_REQUEST, &page)))
+    Ok(flow.set_cookie_on(app, incoming, html(StatusCode::BAD_REQUEST, &page)))
 }

@@ -19,7 +19,7 @@ use crate::incoming_request::IncomingRequest;
 use crate::state::AppState;
 
 /// How often a change is made, each time from what the client is then, while the operator changes it, too.
-const MOST_TRIES: u32 = 3;
+const MAX_TRIES: u32 = 3;
 
 /// Reads, replaces or deletes the registration.
 pub(super) async fn handle(
@@ -43,7 +43,7 @@ pub(super) async fn handle(
         }
         Method::PUT => {
             let mut changed = replace(app, incoming, own).await?;
-            for _ in 1..MOST_TRIES {
+            for _ in 1..MAX_TRIES {
                 if !matches!(changed, Err(ClientRegistrationError::ChangedMeanwhile)) {
                     break;
                 }

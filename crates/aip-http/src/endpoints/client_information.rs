@@ -1,8 +1,9 @@
-//! What clients that registered themselves are told (RFC 7591 §3.2.1, RFC 7592 §3).
+//! What clients that registered themselves receive (RFC 7591 §3.2.1, RFC 7592 §3).
 
 use aip_jose::JwkSet;
 use aip_oauth::client_registration::Registered;
 use aip_storage::client::{Client, ClientKeys, GrantType, IdTokenAlg, RedirectUri};
+use aip_storage::display_uri::DisplayUri;
 use aip_storage::logout::LogoutNotification;
 use aip_storage::sector::Sector;
 use secrecy::ExposeSecret as _;
@@ -12,7 +13,11 @@ use serde_json::{Map, Value};
 use crate::endpoint::Endpoint;
 use crate::state::AppState;
 
-/// What a client is told (RFC 7591 §3.2.1, RFC 7592 §3).
+/// What a client receives (RFC 7591 §3.2.1, RFC 7592 §3).
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a setting of its own in the registration"
+)]
 #[derive(Serialize)]
 pub(super) struct ClientInformation {
     client_id: String,
@@ -55,6 +60,17 @@ pub(super) struct ClientInformation {
     sector_identifier_uri: Option<String>,
     require_pushed_authorization_requests: bool,
     dpop_bound_access_tokens: bool,
+    /// The next five are the operator's to give.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    own_upstream_document: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    client_assertions: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    logo_uri: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tos_uri: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    policy_uri: Option<String>,
 }
 
 impl ClientInformation {
@@ -72,7 +88,7 @@ impl ClientInformation {
     }
 }
 
-/// What somebody else is told who has changed the client: a secret if that was made anew.
+/// What somebody else receives who has changed the client: a secret if that was made anew.
 pub(super) fn changed(client: &Client, secret: Option<&str>) -> ClientInformation {
     ClientInformation {
         client_secret: secret.map(str::to_owned),
@@ -81,7 +97,7 @@ pub(super) fn changed(client: &Client, secret: Option<&str>) -> ClientInformatio
     }
 }
 
-/// What a client is told that has just been registered or changed.
+/// What a client receives that has just been registered or changed.
 pub(super) fn registered(app: &AppState, registered: &Registered) -> ClientInformation {
     let secret = registered.secret.as_ref();
     ClientInformation {
@@ -91,7 +107,7 @@ pub(super) fn registered(app: &AppState, registered: &Registered) -> ClientInfor
     }
 }
 
-/// What a client is told whose registration access token this is. AIP knows no secret of it.
+/// What a client receives whose registration access token this is. AIP knows no secret of it.
 pub(super) fn information(app: &AppState, client: &Client, token: &str) -> ClientInformation {
     let path = Endpoint::ClientConfiguration.spec().path;
     let path = path.replace("{id}", client.id.as_str());
@@ -112,6 +128,7 @@ fn described(client: &Client) -> ClientInformation {
     let texts = |uris: &[RedirectUri]| uris.iter().map(ToString::to_string).collect();
     let uri = |told: &LogoutNotification| told.uri.to_string();
     let session = |told: &LogoutNotification| told.session_required;
+    let shown_at = DisplayUri::to_string;
     let gives_codes = settings.grant_types.allows(GrantType::AuthorizationCode);
     ClientInformation {
         client_id: client.id.to_string(),
@@ -147,5 +164,10 @@ fn described(client: &Client) -> ClientInformation {
             .map(ToString::to_string),
         require_pushed_authorization_requests: settings.require_par,
         dpop_bound_access_tokens: settings.dpop_bound_access_tokens,
+        own_upstream_document: settings.own_upstream_document,
+        client_assertions: settings.client_assertions,
+        logo_uri: settings.display_uris.logo.as_ref().map(shown_at),
+        tos_uri: settings.display_uris.tos.as_ref().map(shown_at),
+        policy_uri: settings.display_uris.policy.as_ref().map(shown_at),
     }
 }

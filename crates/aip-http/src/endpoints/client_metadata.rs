@@ -111,7 +111,7 @@ impl ClientMetadata {
         base: ClientSettings,
         development: bool,
     ) -> Result<ClientSettings, ApiError> {
-        self.refuse_what_is_not_done()?;
+        self.refuse_unsupported()?;
         let auth_method = self.auth_method(base.auth_method)?;
         let grant_types = self.grant_types()?.unwrap_or(base.grant_types);
         self.check_response_types(&grant_types)?;
@@ -234,7 +234,7 @@ impl ClientMetadata {
         Ok(())
     }
 
-    fn refuse_what_is_not_done(&self) -> Result<(), ApiError> {
+    fn refuse_unsupported(&self) -> Result<(), ApiError> {
         if self.software_statement.is_some() {
             return Err(ApiError::caller(
                 http::StatusCode::BAD_REQUEST,
@@ -387,7 +387,7 @@ fn sector(
     }
 }
 
-/// Where the client is told of logouts. Whether it needs a `sid` means nothing without an address.
+/// Where the client is notified of logouts. Whether it needs a `sid` means nothing without an address.
 fn notification(
     member: &str,
     uri: Option<String>,

@@ -5,6 +5,7 @@ use aip_atproto::Scope;
 use aip_oauth::registration::ClientSettings;
 use aip_storage::audit::{AuditEvent, AuditKind};
 use aip_storage::client::{Client, ClientId};
+use aip_storage::display_uri::DisplayUri;
 use axum::Json;
 use axum::response::{IntoResponse as _, Response};
 use http::StatusCode;
@@ -46,7 +47,7 @@ pub(super) async fn handle(
     let event = event.of_account(admin.did()).of_client(&client.id);
     // The client is changed, and the answer has the only copy of a new secret.
     if let Err(error) = app.storage().record(&event).await {
-        tracing::error!(client = client.id.as_str(), %error, "not noted in the audit log");
+        tracing::error!(client = client.id.as_str(), %error, "writing the audit log failed");
     }
     let secret = secret.as_ref().map(ExposeSecret::expose_secret);
     Ok(Json(changed(&client, secret)).into_response())
@@ -94,6 +95,7 @@ fn merged(
     let mut base = client.settings.clone();
     // Both are among the members, so that they can be taken back.
     (base.require_par, base.dpop_bound_access_tokens) = (false, false);
+    take_own_document(&mut members, &mut base)?;
     let metadata = ClientMetadata::parse(Value::Object(members).to_string().as_bytes())?;
     let settings = metadata.settings(base, app.issuer().is_loopback())?;
     let hands_out = |scope: &Scope| *scope == Scope::Credentials;
@@ -103,6 +105,38 @@ fn merged(
         ));
     }
     Ok(settings)
+}
+
+/// What PDSs get to know of the client, which only the operator and administrators may say.
+fn take_own_document(
+    members: &mut Map<String, Value>,
+    settings: &mut ClientSettings,
+) -> Result<(), ApiError> {
+    for (name, flag) in [
+        ("own_upstream_document", &mut settings.own_upstream_document),
+        ("client_assertions", &mut settings.client_assertions),
+    ] {
+        *flag = match members.remove(name) {
+            None => false,
+            Some(Value::Bool(wanted)) => wanted,
+            Some(_) => return Err(invalid(format!("`{name}` is true or false"))),
+        };
+    }
+    let uris = &mut settings.display_uris;
+    for (name, uri) in [
+        ("logo_uri", &mut uris.logo),
+        ("tos_uri", &mut uris.tos),
+        ("policy_uri", &mut uris.policy),
+    ] {
+        let wanted: Option<Result<DisplayUri, _>> = match members.remove(name) {
+            None => None,
+            Some(Value::String(text)) => Some(text.parse()),
+            Some(_) => return Err(invalid(format!("`{name}` is no text"))),
+        };
+        let wanted = wanted.transpose();
+        *uri = wanted.map_err(|error| invalid(format!("`{name}`: {error}")))?;
+    }
+    Ok(())
 }
 
 fn invalid_request(words: impl Into<String>) -> ApiError {

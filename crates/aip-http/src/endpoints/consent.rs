@@ -20,7 +20,7 @@ use crate::flow::Pending;
 use crate::hash_text::request_name;
 use crate::incoming_request::IncomingRequest;
 use crate::pages::{AccountName, ConsentPage, html};
-use crate::respond::{over, see_other, to_app};
+use crate::respond::{request_gone, see_other, to_app};
 use crate::state::AppState;
 
 /// Shows the page, or takes the decision.
@@ -31,14 +31,14 @@ pub(super) async fn handle(
     let params = Params::parse(incoming.params()).map_err(|e| ApiError::request(e.to_string()))?;
     let Some(browser) = app.browser(incoming).await? else {
         let known = app.brings_cookies(incoming);
-        return Err(if known { over() } else { no_cookie() });
+        return Err(if known { request_gone() } else { no_cookie() });
     };
     let name = params
         .get("request")
         .ok_or_else(|| ApiError::request("There is nothing to decide here."))?;
-    let token = request_name(name).ok_or_else(over)?;
+    let token = request_name(name).ok_or_else(request_gone)?;
     let Some(pending) = app.find_pending(browser.session.id, &token).await? else {
-        return again(app, incoming, &params, &browser, name, &token).await;
+        return repeat_answer(app, incoming, &params, &browser, name, &token).await;
     };
     let signed_in = pending.request.signed_in.as_ref();
     let Some(who) = signed_in.filter(|who| browser.account(who.did.as_str()).is_some()) else {
@@ -72,7 +72,7 @@ enum Decision {
     Deny,
 }
 
-/// What the app is told of a no.
+/// What the app receives after a no.
 const DENIED: (RefusalCode, &str) = (
     RefusalCode::AccessDenied,
     "the person did not allow the app",
@@ -90,7 +90,7 @@ impl Decision {
 
 /// The request is not open any more. A second click on the same button gets the answer of the
 /// first, which the browser did not wait for.
-async fn again(
+async fn repeat_answer(
     app: &AppState,
     incoming: &IncomingRequest,
     params: &Params,
@@ -100,8 +100,10 @@ async fn again(
 ) -> Result<Response, ApiError> {
     let id = browser.session.id;
     let answered = app.storage().answered_request(token, id, app.now()).await?;
-    let answered = answered.filter(|_| incoming.is_post()).ok_or_else(over)?;
-    let did = answered.did.as_ref().ok_or_else(over)?;
+    let answered = answered
+        .filter(|_| incoming.is_post())
+        .ok_or_else(request_gone)?;
+    let did = answered.did.as_ref().ok_or_else(request_gone)?;
     let purpose = Purpose::Consent {
         request: name,
         did: did.as_str(),
@@ -112,7 +114,7 @@ async fn again(
         Decision::Deny => Some(DENIED),
     };
     let answer = app.server().answer_again(&answered, refusal);
-    let answer = answer.ok_or_else(over)?;
+    let answer = answer.ok_or_else(request_gone)?;
     Ok(to_app(app, &answer))
 }
 
@@ -128,7 +130,7 @@ fn show(
     let reason = match pending.consent_reason(&granted) {
         Some(ConsentReason::FirstTime) => "You have not allowed this app in this browser before.",
         Some(ConsentReason::NewScopes) => "This app asks for more than you allowed it before.",
-        Some(ConsentReason::Unproven) => {
+        Some(ConsentReason::UnverifiedApp) => {
             "This app runs on your device, where another one could pretend to be it. So we ask \
              every time."
         }
@@ -137,7 +139,7 @@ fn show(
              you have that device in front of you and started this there yourself."
         }
         // None: allowed meanwhile, in another tab.
-        Some(ConsentReason::Asked) | None => "This app wants to make sure that you agree.",
+        Some(ConsentReason::RequestedByApp) | None => "This app wants to make sure that you agree.",
     };
     let handle = pending.account.as_ref().and_then(|it| it.handle.as_ref());
     let account = AccountName::new(&who.did, handle);
@@ -158,7 +160,7 @@ fn show(
         instead_of: instead_of.map(Did::as_str),
         scopes: &scopes,
         request: &pending.name(),
-        csrf: &app.csrf(&browser.binding(), purpose),
+        csrf: &app.csrf(&browser.csrf_binding(), purpose),
     };
     html(StatusCode::OK, &page)
 }

@@ -1,6 +1,8 @@
 //! The session endpoint for apps with the scope `aip:credentials`: the body of AIP v2, with the access
 //! token of the PDS and the private key that it is bound to. No token leaves without its audit event.
 
+use std::sync::Arc;
+
 use aip_atproto::Handle;
 use aip_base::RowId;
 use aip_jose::SigningKey;
@@ -8,7 +10,7 @@ use aip_oauth::claims::INVALID_HANDLE;
 use aip_oauth::credentials::CredentialsPermit;
 use aip_oauth::resource::AuthorizedSessionCall;
 use aip_pds::CallAuth;
-use aip_sessions::KeeperError;
+use aip_sessions::{ActiveSession, KeeperError};
 use axum::Json;
 use axum::response::{IntoResponse as _, Response};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -42,18 +44,18 @@ struct Credentials<'a> {
 
 /// A private key of a curve as AIP v2 writes it: its `kid` is the public `did:key`.
 #[derive(Serialize)]
-struct PrivateJwk<'a> {
+pub(super) struct PrivateJwk<'a> {
     kid: &'a str,
     alg: &'static str,
     #[serde(rename = "use")]
     usage: &'static str,
     #[serde(flatten)]
-    members: Members<'a>,
+    members: PrivateJwkMembers<'a>,
 }
 
 /// The members that make the key.
 #[derive(Serialize, Deserialize)]
-struct Members<'a> {
+struct PrivateJwkMembers<'a> {
     kty: &'a str,
     crv: &'a str,
     x: &'a str,
@@ -62,7 +64,7 @@ struct Members<'a> {
 }
 
 /// A private key, written in the two forms of the answer.
-struct WrittenKey {
+pub(super) struct WrittenKey {
     did_key: SecretString,
     jwk: SecretString,
     /// The public half as a `did:key`.
@@ -71,7 +73,7 @@ struct WrittenKey {
 }
 
 impl WrittenKey {
-    fn of(key: &SigningKey) -> Result<Self, ApiError> {
+    pub(super) fn of(key: &SigningKey) -> Result<Self, ApiError> {
         let unwritable = || ApiError::internal("the DPoP key has no form as did:key and JWK");
         Ok(Self {
             did_key: key.to_private_did_key().ok_or_else(unwritable)?,
@@ -84,7 +86,7 @@ impl WrittenKey {
         })
     }
 
-    fn jwk(&self) -> Result<PrivateJwk<'_>, ApiError> {
+    pub(super) fn jwk(&self) -> Result<PrivateJwk<'_>, ApiError> {
         let members = serde_json::from_str(self.jwk.expose_secret());
         Ok(PrivateJwk {
             kid: &self.kid,
@@ -95,6 +97,27 @@ impl WrittenKey {
     }
 }
 
+/// The session `id` with its credentials, whose hand-out is limited and written down; the inner error says
+/// that it cannot be used.
+pub(super) async fn open(
+    app: &AppState,
+    call: &AuthorizedSessionCall,
+    permit: &CredentialsPermit<'_>,
+    id: RowId,
+) -> Result<Result<Arc<ActiveSession>, KeeperError>, ApiError> {
+    let grant = &call.token().grant;
+    app.count_for_grant(Limit::CredentialsPerGrant, grant.id)
+        .await?;
+    let active = match app.parts().keeper.active_session(id).await {
+        Ok(active) => active,
+        Err(error) => return Ok(Err(error)),
+    };
+    app.server()
+        .record_credentials(permit, active.id, active.generation)
+        .await?;
+    Ok(Ok(active))
+}
+
 /// Answers with the credentials of the session `id`; the inner error says that it cannot be used.
 pub(super) async fn hand_out(
     app: &AppState,
@@ -103,9 +126,7 @@ pub(super) async fn hand_out(
     id: RowId,
 ) -> Result<Result<Response, KeeperError>, ApiError> {
     let grant = &call.token().grant;
-    app.count_for_grant(Limit::CredentialsOfGrant, grant.id)
-        .await?;
-    let active = match app.parts().keeper.active_session(id).await {
+    let active = match open(app, call, permit, id).await? {
         Ok(active) => active,
         Err(error) => return Ok(Err(error)),
     };
@@ -124,8 +145,5 @@ pub(super) async fn hand_out(
         dpop_jwk: key.as_ref().map(WrittenKey::jwk).transpose()?,
         expires_at: active.usable_until.as_secs(),
     };
-    app.server()
-        .record_credentials(permit, active.id, active.generation)
-        .await?;
     Ok(Ok(Json(credentials).into_response()))
 }

@@ -8,7 +8,7 @@ use aip_atproto::{AtIdentifier, Did};
 use aip_base::{RowId, Timestamp};
 use aip_oauth::params::Params;
 use aip_pds::{Freshness, Trace, VerifiedIdentity};
-use aip_sessions::{AskedDelegation, SignInRequest};
+use aip_sessions::{DelegationRequest, SignInRequest};
 use aip_storage::audit::{AuditEvent, AuditKind};
 use aip_storage::browser::BrowserAccount;
 use aip_storage::delegation::{
@@ -24,13 +24,13 @@ use tokio::time::timeout;
 
 use crate::api_error::ApiError;
 use crate::browser::Browser;
+use crate::display_text::printable_excerpt;
 use crate::incoming_request::IncomingRequest;
 use crate::limits::Limit;
-use crate::pages::{ActLine, DelegationLine, PresetLine, day, minute};
+use crate::pages::{DelegatedActionLine, DelegationLine, PresetLine, day, minute};
 use crate::respond::see_other;
 use crate::sign_in_form;
 use crate::state::AppState;
-use crate::words::shown;
 
 /// The life of a delegation whose owner names no day.
 const DEFAULT_LIFE: Duration = Duration::from_hours(90 * 24);
@@ -42,14 +42,14 @@ const LOOKUP_DEADLINE: Duration = Duration::from_secs(10);
 const MAX_SHOWN: usize = 200;
 
 /// Why a delegation does not begin, in words for its owner.
-pub(super) struct NotGiven(pub(super) String);
+pub(super) struct DelegationRefusal(pub(super) String);
 
 /// What an owner can choose.
 pub(super) fn presets() -> Vec<PresetLine> {
     DelegationPreset::iter()
         .map(|preset| PresetLine {
             value: preset.as_str(),
-            words: words(preset),
+            words: preset_description(preset),
         })
         .collect()
 }
@@ -62,7 +62,7 @@ pub(super) async fn lines(app: &AppState, owner: &Did) -> Result<Vec<DelegationL
         lines.push(DelegationLine {
             id: delegation.id.to_string(),
             delegate: app.account_name(&delegation.delegate).await?,
-            words: words(delegation.preset),
+            words: preset_description(delegation.preset),
             scopes: delegation.scope.describe(),
             until: day(delegation.ends_at),
             is_usable: matches!(
@@ -75,13 +75,16 @@ pub(super) async fn lines(app: &AppState, owner: &Did) -> Result<Vec<DelegationL
 }
 
 /// What delegates did last.
-pub(super) async fn acts(app: &AppState, owner: &Did) -> Result<Vec<ActLine>, ApiError> {
+pub(super) async fn delegated_actions(
+    app: &AppState,
+    owner: &Did,
+) -> Result<Vec<DelegatedActionLine>, ApiError> {
     let mut lines = Vec::new();
     for event in app.storage().acts_of_delegates(owner, SHOWN_ACTS).await? {
         let Some(delegate) = &event.actor else {
             continue;
         };
-        lines.push(ActLine {
+        lines.push(DelegatedActionLine {
             at: minute(event.at),
             delegate: app.account_name(delegate).await?,
             what: match event.kind {
@@ -101,26 +104,26 @@ pub(super) async fn give(
     params: &Params,
     browser: &Browser,
     owner: &BrowserAccount,
-) -> Result<Result<Response, NotGiven>, ApiError> {
+) -> Result<Result<Response, DelegationRefusal>, ApiError> {
     let asked = match read(app, params) {
         Ok(asked) => asked,
-        Err(words) => return Ok(Err(NotGiven(words))),
+        Err(words) => return Ok(Err(DelegationRefusal(words))),
     };
     app.count(Limit::SignIns, incoming).await?;
     let live = app.storage().delegations_of(&owner.did, app.now()).await?;
     let delegate = match find(app, &asked.delegate).await {
         Ok(delegate) => delegate,
-        Err(words) => return Ok(Err(NotGiven(words))),
+        Err(words) => return Ok(Err(DelegationRefusal(words))),
     };
     if delegate == owner.did {
         let words = "This is the account itself, which needs nobody's leave.".to_owned();
-        return Ok(Err(NotGiven(words)));
+        return Ok(Err(DelegationRefusal(words)));
     }
     let replaces = live.iter().any(|it| it.delegation.delegate == delegate);
     if live.len() >= MAX_DELEGATIONS_OF_OWNER as usize && !replaces {
-        return Ok(Err(NotGiven(full())));
+        return Ok(Err(DelegationRefusal(too_many_message())));
     }
-    let delegation = AskedDelegation {
+    let delegation = DelegationRequest {
         delegate,
         preset: asked.preset,
         ends_at: asked.ends_at,
@@ -130,6 +133,8 @@ pub(super) async fn give(
         browser: browser.session.id,
         request: None,
         delegation: Some(&delegation),
+        token: None,
+        own_document: None,
         subject,
         typed: false,
         prompt: Some(Prompt::Login.as_str()),
@@ -138,12 +143,12 @@ pub(super) async fn give(
         Ok(location) => Ok(Ok(see_other(&location))),
         Err(error) => {
             let failure = sign_in_form::failure(error, subject)?;
-            Ok(Err(NotGiven(failure.message)))
+            Ok(Err(DelegationRefusal(failure.message)))
         }
     }
 }
 
-/// Ends a delegation of the owner. Here it is over at once, at other replicas within a second.
+/// Ends a delegation of the owner. It ends here at once, at other replicas within a second.
 pub(super) async fn take_back(
     app: &AppState,
     params: &Params,
@@ -151,6 +156,12 @@ pub(super) async fn take_back(
 ) -> Result<Response, ApiError> {
     let id: Option<RowId> = params.get("delegation").and_then(|it| it.parse().ok());
     let id = id.ok_or_else(|| ApiError::request("There is no such permission."))?;
+    end(app, owner, id).await?;
+    Ok(see_other("/account"))
+}
+
+/// The same, for whoever knows that the owner wants it.
+pub(super) async fn end(app: &AppState, owner: &Did, id: RowId) -> Result<(), ApiError> {
     let reason = DelegationEnd::TakenBack;
     let ended = app
         .storage()
@@ -166,24 +177,24 @@ pub(super) async fn take_back(
         let event = AuditEvent::new(&*server.clock, &*server.rng, kind, &detail);
         app.storage().record(&event.of_account(owner)).await?;
     }
-    Ok(see_other("/account"))
+    Ok(())
 }
 
-/// What the owner is told who has as many delegations as one may.
-pub(super) fn full() -> String {
+/// What the owner is shown who has as many delegations as one may.
+pub(super) fn too_many_message() -> String {
     format!(
         "At most {MAX_DELEGATIONS_OF_OWNER} others may act for an account. Take a permission back first."
     )
 }
 
 /// What the form says.
-struct Asked {
+struct DelegationForm {
     delegate: AtIdentifier,
     preset: DelegationPreset,
     ends_at: Timestamp,
 }
 
-fn read(app: &AppState, params: &Params) -> Result<Asked, String> {
+fn read(app: &AppState, params: &Params) -> Result<DelegationForm, String> {
     let typed = params.get("delegate").unwrap_or_default().trim();
     if typed.is_empty() {
         return Err("Please enter the handle of whoever is to act for this account.".to_owned());
@@ -191,7 +202,7 @@ fn read(app: &AppState, params: &Params) -> Result<Asked, String> {
     let delegate = AtIdentifier::from_user_input(typed).map_err(|error| {
         format!(
             "We do not understand “{}”: {error}.",
-            shown(typed, MAX_SHOWN)
+            printable_excerpt(typed, MAX_SHOWN)
         )
     })?;
     let preset = params.get("preset").and_then(|it| it.parse().ok());
@@ -200,14 +211,14 @@ fn read(app: &AppState, params: &Params) -> Result<Asked, String> {
     let ends_at = match params.get("until").map(str::trim) {
         None | Some("") => now + DEFAULT_LIFE,
         Some(day) => end_of_day(day).ok_or_else(|| {
-            let day = shown(day, MAX_SHOWN);
+            let day = printable_excerpt(day, MAX_SHOWN);
             format!("“{day}” is no day. Please write it like 2030-12-31.")
         })?,
     };
     if ends_at <= now || ends_at > now + MAX_DELEGATION_LIFE {
         return Err("The last day must be one of the next 365.".to_owned());
     }
-    Ok(Asked {
+    Ok(DelegationForm {
         delegate,
         preset,
         ends_at,
@@ -223,7 +234,7 @@ fn end_of_day(day: &str) -> Option<Timestamp> {
 
 /// The account of that name, which is asked for anew: the owner is about to trust it.
 async fn find(app: &AppState, id: &AtIdentifier) -> Result<Did, String> {
-    let name = shown(id.as_str(), MAX_SHOWN);
+    let name = printable_excerpt(id.as_str(), MAX_SHOWN);
     let mut trace = Trace::default();
     let resolving = app.resolver().resolve(id, Freshness::Uncached, &mut trace);
     let found: VerifiedIdentity = match timeout(LOOKUP_DEADLINE, resolving).await {
@@ -232,7 +243,7 @@ async fn find(app: &AppState, id: &AtIdentifier) -> Result<Did, String> {
             let error = error.to_string().replace('`', "");
             return Err(format!(
                 "We did not find “{name}”: {}.",
-                shown(&error, MAX_SHOWN)
+                printable_excerpt(&error, MAX_SHOWN)
             ));
         }
         Err(_) => {
@@ -250,7 +261,7 @@ async fn find(app: &AppState, id: &AtIdentifier) -> Result<Did, String> {
     }
 }
 
-fn words(preset: DelegationPreset) -> &'static str {
+fn preset_description(preset: DelegationPreset) -> &'static str {
     match preset {
         DelegationPreset::Posts => "Write and delete posts",
         DelegationPreset::PostsWithImages => "Write and delete posts, with images and videos",

@@ -6,14 +6,14 @@ use axum::response::Response;
 use http::StatusCode;
 
 use crate::api_error::{ApiError, ErrorReport};
-use crate::asked::Asked;
 use crate::csrf::Purpose;
+use crate::display_text::printable_excerpt;
 use crate::incoming_request::IncomingRequest;
 use crate::limits::Limit;
 use crate::pages::{DevicePage, html};
 use crate::respond::see_other;
+use crate::sign_in_target::SignInTarget;
 use crate::state::AppState;
-use crate::words::shown;
 
 /// The most characters that the page repeats of what somebody typed.
 const MAX_SHOWN: usize = 40;
@@ -43,9 +43,9 @@ pub(super) async fn handle(
         );
         return Ok(ErrorReport::of(blame, None, detail, page));
     };
-    let field = Asked::device_field(app, &flow, &code);
+    let field = SignInTarget::device_field(app, &flow, &code);
     let onwards = see_other(&format!("/login?request={field}"));
-    Ok(flow.remember(app, incoming, onwards))
+    Ok(flow.set_cookie_on(app, incoming, onwards))
 }
 
 fn show(
@@ -58,9 +58,9 @@ fn show(
     let flow = app.flow(incoming);
     let page = DevicePage {
         brand: app.brand(),
-        user_code: &shown(typed, MAX_SHOWN),
+        user_code: &printable_excerpt(typed, MAX_SHOWN),
         problem,
-        csrf: &app.csrf(&flow.binding(app), Purpose::UserCode),
+        csrf: &app.csrf(&flow.csrf_binding(app), Purpose::UserCode),
     };
-    flow.remember(app, incoming, html(status, &page))
+    flow.set_cookie_on(app, incoming, html(status, &page))
 }

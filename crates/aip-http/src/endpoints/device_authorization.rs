@@ -16,7 +16,7 @@ use crate::state::AppState;
 
 /// RFC 8628 §3.2.
 #[derive(Serialize)]
-struct Codes<'a> {
+struct DeviceAuthorizationResponse<'a> {
     device_code: &'a str,
     user_code: &'a str,
     verification_uri: String,
@@ -33,7 +33,7 @@ pub(super) async fn handle(
 ) -> Result<Response, ApiError> {
     let answer = authorize(app, incoming, endpoint).await.map(|given| {
         let verification_uri = app.issuer().url(Endpoint::Device.spec().path);
-        Json(Codes {
+        Json(DeviceAuthorizationResponse {
             device_code: given.device_code.expose_secret(),
             user_code: &given.user_code,
             // A user code has no character that a query would have to escape.
@@ -57,10 +57,10 @@ async fn authorize(
     // Anybody can ask in the name of a public client: what that costs is its network's.
     let client = checked.client();
     if client.is_confidential() {
-        let limit = Limit::DeviceCodesOfClient;
+        let limit = Limit::DeviceCodesPerClient;
         app.count_for_client(limit, client.id.as_str()).await?;
     } else {
-        app.count(Limit::DeviceCodes, incoming).await?;
+        app.count(Limit::DeviceCodesPerNetwork, incoming).await?;
     }
     Ok(app.server().authorize_device(checked).await?)
 }

@@ -11,7 +11,7 @@ use aip_base::Blame;
 use aip_oauth::claims::INVALID_HANDLE;
 use aip_pds::{Freshness, ResolveError, Trace};
 use aip_storage::grant::Grant;
-use aip_xrpc::headers::judged;
+use aip_xrpc::headers::single_header_text;
 use axum::Json;
 use axum::response::{IntoResponse as _, Response};
 use http::header::ALLOW;
@@ -24,6 +24,7 @@ use crate::api_error::ApiError;
 use crate::incoming_request::IncomingRequest;
 use crate::lookups::Lookups;
 use crate::state::AppState;
+use crate::subject_quota::Requester;
 
 /// A method that AIP answers itself, by what it resolves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, EnumIter)]
@@ -38,7 +39,7 @@ impl IdentityMethod {
     pub(super) fn of(nsid: &Nsid, headers: &HeaderMap) -> Option<Self> {
         let method = Self::iter().find(|method| method.nsid() == nsid.as_str())?;
         // Judged as the proxy does: one that could be read in two ways it refuses.
-        let names_none = matches!(judged(headers, "atproto-proxy"), Ok(None));
+        let names_none = matches!(single_header_text(headers, "atproto-proxy"), Ok(None));
         names_none.then_some(method)
     }
 
@@ -78,7 +79,7 @@ impl IdentityMethod {
                 let is_remembered = resolver.remembers_document(&did);
                 let found = resolver.document(&did, Freshness::Cached, &mut trace);
                 let document = look_up(app, grant, is_remembered, found).await?;
-                json!({ "didDoc": whole(&document)? })
+                json!({ "didDoc": document_json(&document)? })
             }
             Self::Identity => {
                 let id: AtIdentifier = parameter(query, "identifier")?;
@@ -88,7 +89,7 @@ impl IdentityMethod {
                 json!({
                     "did": known.did.as_str(),
                     "handle": handle.map_or(INVALID_HANDLE, |it| it.handle.as_str()),
-                    "didDoc": whole(&known.document)?,
+                    "didDoc": document_json(&known.document)?,
                 })
             }
         };
@@ -102,12 +103,12 @@ async fn look_up<T>(
     is_remembered: bool,
     found: impl Future<Output = Result<T, ResolveError>>,
 ) -> Result<T, ApiError> {
-    app.lookups().count(app, grant, 1)?;
-    let (client, account) = (&grant.client_id, &grant.subject);
+    let requester = Requester::of(grant);
+    app.lookups().count(app, &requester, 1)?;
     let deadline = Lookups::deadline();
     let lookup = app
         .lookups()
-        .run(client, account, deadline, is_remembered, found);
+        .run(&requester, deadline, is_remembered, found);
     Ok(lookup.await?)
 }
 
@@ -127,7 +128,7 @@ where
 }
 
 /// The whole document. AIP reads parts of it alone, so the rest may be what nobody can repeat.
-fn whole(document: &DidDocument) -> Result<Value, ApiError> {
+fn document_json(document: &DidDocument) -> Result<Value, ApiError> {
     let unusable = |what: &str, detail: String| {
         let words = format!("the DID document of {} is {what}", document.id());
         ApiError::caller(StatusCode::BAD_GATEWAY, "UpstreamFailure", words)
@@ -201,15 +202,15 @@ mod tests {
             "]".repeat(1000)
         );
         if let Ok(document) = DidDocument::parse(deep.as_bytes()) {
-            assert!(whole(&document).is_err());
+            assert!(document_json(&document).is_err());
         }
         for (padding, is_told) in [(1, true), (8000, true), (9000, false), (60_000, false)] {
             let padding = "x".repeat(padding);
             let document = format!(r#"{{"id":"did:web:a.example","x":"{padding}"}}"#);
             let document = DidDocument::parse(document.as_bytes()).unwrap();
-            assert_eq!(whole(&document).is_ok(), is_told);
+            assert_eq!(document_json(&document).is_ok(), is_told);
         }
         let document = DidDocument::parse(br#"{"id":"did:web:a.example","x":[1]}"#).unwrap();
-        assert_eq!(whole(&document).unwrap()["x"][0], 1);
+        assert_eq!(document_json(&document).unwrap()["x"][0], 1);
     }
 }

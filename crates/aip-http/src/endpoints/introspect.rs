@@ -21,7 +21,7 @@ const SIGNED: &str = "application/token-introspection+jwt";
 
 /// RFC 7662 §2.2.
 #[derive(Serialize)]
-struct Live<'a> {
+struct ActiveToken<'a> {
     active: bool,
     iss: &'a str,
     sub: &'a str,
@@ -42,16 +42,16 @@ struct Live<'a> {
 
 /// RFC 7662 §2.2: of any other token nothing is said.
 #[derive(Serialize)]
-struct Dead {
+struct InactiveToken {
     active: bool,
 }
 
 /// What is said of a token.
 #[derive(Serialize)]
 #[serde(untagged)]
-enum Told<'a> {
-    Live(Live<'a>),
-    Dead(Dead),
+enum IntrospectionResponse<'a> {
+    ActiveToken(ActiveToken<'a>),
+    InactiveToken(InactiveToken),
 }
 
 /// Says what a token is.
@@ -62,19 +62,19 @@ pub(super) async fn introspect(
     let server = app.server();
     let asked = server.introspect(&incoming.form, incoming.authorization()?);
     let (client, found) = asked.await?;
-    let told = match &found {
-        None => Told::Dead(Dead { active: false }),
-        Some(found) => Told::Live(live(found, app.issuer())),
+    let response = match &found {
+        None => IntrospectionResponse::InactiveToken(InactiveToken { active: false }),
+        Some(found) => IntrospectionResponse::ActiveToken(active_token(found, app.issuer())),
     };
     if !wants_signed(incoming.headers()) {
-        return Ok(Json(told).into_response());
+        return Ok(Json(response).into_response());
     }
-    let signed = server.sign_introspection(&client, &told)?;
+    let signed = server.sign_introspection(&client, &response)?;
     Ok(([(CONTENT_TYPE, SIGNED)], signed).into_response())
 }
 
-fn live<'a>(found: &'a Introspection, issuer: &'a Issuer) -> Live<'a> {
-    Live {
+fn active_token<'a>(found: &'a Introspection, issuer: &'a Issuer) -> ActiveToken<'a> {
+    ActiveToken {
         active: true,
         iss: issuer.as_str(),
         sub: &found.subject,

@@ -9,13 +9,13 @@ use axum::response::Response;
 use http::StatusCode;
 
 use crate::api_error::ApiError;
-use crate::asked::{Asked, Held};
 use crate::browser::Browser;
 use crate::csrf::Purpose;
 use crate::flow_cookie::FlowCookie;
 use crate::incoming_request::IncomingRequest;
 use crate::respond::see_other;
 use crate::sign_in_form::SignInForm;
+use crate::sign_in_target::{SignInTarget, StoredRequest};
 use crate::state::AppState;
 
 /// Shows the page, or takes its form.
@@ -28,13 +28,13 @@ pub(super) async fn handle(
     let field = params.get("request");
     if incoming.is_post() {
         let flow = app.check_flow_csrf(incoming, &params, Purpose::Login(field))?;
-        return match Asked::read(app, incoming, browser.as_ref(), field).await {
-            Ok(Ok(asked)) => take(app, incoming, &params, browser.as_ref(), &flow, &asked).await,
+        return match SignInTarget::read(app, incoming, browser.as_ref(), field).await {
+            Ok(Ok(target)) => take(app, incoming, &params, browser.as_ref(), &flow, &target).await,
             Ok(Err(answer)) => Ok(answer),
             // Sent twice, and answered meanwhile: a pushed request is then not there any more.
             Err(error) => match (&browser, field) {
                 (Some(browser), Some(field)) => {
-                    let token = Asked::token(app, &flow, field);
+                    let token = SignInTarget::token(app, &flow, field);
                     let repeated = app.repeat(&token, browser.session.id, None).await;
                     repeated.map_err(|_| error)
                 }
@@ -42,16 +42,16 @@ pub(super) async fn handle(
             },
         };
     }
-    let asked = match Asked::read(app, incoming, browser.as_ref(), field).await? {
-        Ok(asked) => asked,
+    let target = match SignInTarget::read(app, incoming, browser.as_ref(), field).await? {
+        Ok(target) => target,
         Err(answer) => return Ok(answer),
     };
     let flow = app.flow(incoming);
     let form = SignInForm {
         browser: browser.as_ref(),
         flow: &flow,
-        asked: &asked,
-        subject: asked.subject().unwrap_or_default(),
+        target: &target,
+        subject: target.subject().unwrap_or_default(),
         typed: true,
     };
     form.show(app, incoming, StatusCode::OK, None).await
@@ -64,17 +64,17 @@ async fn take(
     params: &Params,
     browser: Option<&Browser>,
     flow: &FlowCookie,
-    asked: &Asked,
+    target: &SignInTarget,
 ) -> Result<Response, ApiError> {
     if let Some(code) = params.get("back").and_then(RefusalCode::from_wire) {
-        return back_to_app(app, asked, code).await;
+        return back_to_app(app, target, code).await;
     }
     let account = params.get("account");
     let chosen = browser
         .zip(account)
         .and_then(|(browser, did)| Some((browser, browser.account(did)?)));
     if let Some((browser, account)) = chosen
-        && let Some(response) = resume(app, browser, account, flow, asked).await?
+        && let Some(response) = resume(app, browser, account, flow, target).await?
     {
         return Ok(response);
     }
@@ -83,7 +83,7 @@ async fn take(
     let form = SignInForm {
         browser,
         flow,
-        asked,
+        target,
         subject,
         typed: account.is_none(),
     };
@@ -96,13 +96,13 @@ async fn resume(
     browser: &Browser,
     account: &BrowserAccount,
     flow: &FlowCookie,
-    asked: &Asked,
+    target: &SignInTarget,
 ) -> Result<Option<Response>, ApiError> {
     let id = browser.session.id;
-    match asked.hold(app, id, flow).await? {
+    match target.store(app, id, flow).await? {
         None => Ok(Some(see_other("/account"))),
-        Some(Held::Done(token)) => app.repeat(&token, id, None).await.map(Some),
-        Some(Held::Live(pending)) => {
+        Some(StoredRequest::Done(token)) => app.repeat(&token, id, None).await.map(Some),
+        Some(StoredRequest::Live(pending)) => {
             let afresh = pending.wants(Prompt::Login);
             if afresh || !is_fresh(account, pending.request.params.max_age, app.now()) {
                 return Ok(None);
@@ -115,16 +115,16 @@ async fn resume(
 /// The person gives up: the app is told.
 async fn back_to_app(
     app: &AppState,
-    asked: &Asked,
+    target: &SignInTarget,
     code: RefusalCode,
 ) -> Result<Response, ApiError> {
     let detail = match code {
         RefusalCode::AccessDenied => "the person did not sign in",
         _ => "the host of the account did not take the request",
     };
-    match asked {
-        Asked::Nothing => Ok(see_other("/")),
-        Asked::Stored(pending) => app.refuse(pending, code, detail).await,
-        Asked::Carried(it) => app.refuse_unstored(&it.valid, code, detail).await,
+    match target {
+        SignInTarget::Nothing => Ok(see_other("/")),
+        SignInTarget::Stored(pending) => app.refuse(pending, code, detail).await,
+        SignInTarget::UnstoredRequest(it) => app.refuse_unstored(&it.valid, code, detail).await,
     }
 }

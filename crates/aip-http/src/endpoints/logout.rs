@@ -4,7 +4,7 @@
 //! is not signed in here, the person is asked, because any site can send people here.
 
 use aip_oauth::logout::{Logout, LogoutError};
-use aip_oauth::params::{Lenient, Params};
+use aip_oauth::params::{LenientParams, Params};
 use aip_storage::logout::SignedOut;
 use axum::response::Response;
 use http::StatusCode;
@@ -66,14 +66,14 @@ pub(super) async fn handle(
 }
 
 fn ask(app: &AppState, incoming: &IncomingRequest, browser: &Browser) -> Response {
-    let params = Lenient::parse(incoming.params());
+    let params = LenientParams::parse(incoming.params());
     let carried: Vec<_> = CARRIED
         .into_iter()
         .filter_map(|name| Some((name, params.get(name)?)))
         .collect();
     let page = LogoutPage {
         brand: app.brand(),
-        csrf: &app.csrf(&browser.binding(), Purpose::Logout),
+        csrf: &app.csrf(&browser.csrf_binding(), Purpose::Logout),
         carried: &carried,
     };
     html(StatusCode::OK, &page)

@@ -5,6 +5,7 @@ mod app_password;
 mod asset;
 mod authorize;
 mod callback;
+mod client_assertion;
 mod client_configuration;
 mod client_document;
 mod client_information;
@@ -14,6 +15,8 @@ mod clients_update;
 mod consent;
 mod credentials;
 mod delegations;
+mod developer_token_order;
+mod developer_tokens;
 mod device;
 mod device_authorization;
 mod did_document;
@@ -30,6 +33,7 @@ mod session;
 mod token;
 mod upstream;
 mod userinfo;
+mod v1;
 mod xrpc;
 
 pub use self::client_document::read_client_document;
@@ -54,41 +58,61 @@ pub(crate) async fn dispatch(
         app.read_client_document(incoming, incoming.params())
             .await?;
     }
+    // In a box each: what the largest of them needs is not for every request.
     match endpoint {
         Endpoint::Home => Ok(home::handle(app, incoming)),
-        Endpoint::Account => account::handle(app, incoming).await,
-        Endpoint::Login => login::handle(app, incoming).await,
-        Endpoint::Consent => consent::handle(app, incoming).await,
-        Endpoint::Device => device::handle(app, incoming).await,
-        Endpoint::Asset => asset::handle(incoming),
-        Endpoint::Authorize => authorize::handle(app, incoming).await,
-        Endpoint::Logout => logout::handle(app, incoming).await,
-        Endpoint::Callback => callback::handle(app, incoming).await,
-        Endpoint::PushedAuthorizationRequest => par::handle(app, incoming).await,
-        Endpoint::DeviceAuthorization | Endpoint::DeviceAuthorizationV2 => {
-            device_authorization::handle(app, incoming, endpoint).await
+        Endpoint::Account => Box::pin(account::handle(app, incoming)).await,
+        Endpoint::Login => Box::pin(login::handle(app, incoming)).await,
+        Endpoint::Consent => Box::pin(consent::handle(app, incoming)).await,
+        Endpoint::Device => Box::pin(device::handle(app, incoming)).await,
+        Endpoint::DeveloperTokenOrder => {
+            Box::pin(developer_token_order::handle(app, incoming)).await
         }
-        Endpoint::Token => token::token(app, incoming).await,
-        Endpoint::Revoke => token::revoke(app, incoming).await,
-        Endpoint::Introspect => introspect::introspect(app, incoming).await,
-        Endpoint::ClientRegistration => client_registration::handle(app, incoming).await,
-        Endpoint::ClientConfiguration => client_configuration::handle(app, incoming).await,
-        Endpoint::Userinfo => userinfo::handle(app, incoming).await,
+        Endpoint::Asset => asset::handle(incoming),
+        Endpoint::Authorize => Box::pin(authorize::handle(app, incoming)).await,
+        Endpoint::Logout => Box::pin(logout::handle(app, incoming)).await,
+        Endpoint::Callback => Box::pin(callback::handle(app, incoming)).await,
+        Endpoint::PushedAuthorizationRequest => Box::pin(par::handle(app, incoming)).await,
+        Endpoint::DeviceAuthorization | Endpoint::DeviceAuthorizationV2 => {
+            Box::pin(device_authorization::handle(app, incoming, endpoint)).await
+        }
+        Endpoint::Token => Box::pin(token::token(app, incoming)).await,
+        Endpoint::ClientAssertion => Box::pin(client_assertion::handle(app, incoming)).await,
+        Endpoint::Revoke => Box::pin(token::revoke(app, incoming)).await,
+        Endpoint::Introspect => Box::pin(introspect::introspect(app, incoming)).await,
+        Endpoint::ClientRegistration => Box::pin(client_registration::handle(app, incoming)).await,
+        Endpoint::ClientConfiguration => {
+            Box::pin(client_configuration::handle(app, incoming)).await
+        }
+        Endpoint::Userinfo => Box::pin(userinfo::handle(app, incoming)).await,
         Endpoint::OpenIdConfiguration | Endpoint::AuthorizationServerMetadata => {
             Ok(discovery::authorization_server(app))
         }
         Endpoint::ProtectedResourceMetadata => Ok(discovery::protected_resource(app)),
         Endpoint::Jwks => Ok(discovery::jwks(app)),
         Endpoint::DidDocument => did_document::handle(app),
-        Endpoint::ClientMetadata => upstream::client_metadata(app).await,
+        Endpoint::ClientMetadata => Box::pin(upstream::client_metadata(app)).await,
+        Endpoint::UpstreamClientDocument => {
+            Box::pin(upstream::document_of_client(app, incoming)).await
+        }
         Endpoint::UpstreamJwks => Ok(upstream::jwks(app)),
-        Endpoint::Session => session::handle(app, incoming).await,
-        Endpoint::AppPassword => app_password::handle(app, incoming).await,
-        Endpoint::Resolve => resolve::handle(app, incoming).await,
-        Endpoint::ClientsUpdate => clients_update::handle(app, incoming).await,
-        Endpoint::Xrpc => xrpc::handle(app, incoming, stream).await,
+        Endpoint::Session => Box::pin(session::handle(app, incoming)).await,
+        Endpoint::AppPassword => Box::pin(app_password::handle(app, incoming)).await,
+        Endpoint::Resolve => Box::pin(resolve::handle(app, incoming)).await,
+        Endpoint::ClientsUpdate => Box::pin(clients_update::handle(app, incoming)).await,
+        Endpoint::Xrpc => Box::pin(xrpc::handle(app, incoming, stream)).await,
+        Endpoint::V1SignIn => Box::pin(v1::sign_in(app, incoming)).await,
+        Endpoint::V1Callback => Err(v1::callback()),
+        Endpoint::V1Refresh => Box::pin(v1::refresh(app, incoming)).await,
+        Endpoint::V1Debug => Box::pin(v1::debug(app, incoming)).await,
+        Endpoint::V1ClientMetadata => Box::pin(v1::client_metadata(app)).await,
+        Endpoint::V1Me => Box::pin(v1::me(app, incoming)).await,
+        Endpoint::V1Resolve => Box::pin(v1::resolve(app, incoming)).await,
+        Endpoint::V1Permissions => Box::pin(v1::permissions(app, incoming)).await,
+        Endpoint::V1AppPassword => Box::pin(v1::app_password(app, incoming)).await,
+        Endpoint::V1Credentials => Box::pin(v1::credentials(app, incoming)).await,
         Endpoint::Alive => Ok(probes::alive()),
-        Endpoint::Ready => probes::ready(app.health()).await,
+        Endpoint::Ready => Box::pin(probes::ready(app.health())).await,
     }
 }
 

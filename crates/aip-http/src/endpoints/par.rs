@@ -16,7 +16,7 @@ use crate::state::AppState;
 
 /// RFC 9126 §2.2.
 #[derive(Serialize)]
-struct Pushed<'a> {
+struct ParResponse<'a> {
     request_uri: &'a str,
     expires_in: u64,
 }
@@ -27,7 +27,7 @@ pub(super) async fn handle(
     incoming: &IncomingRequest,
 ) -> Result<Response, ApiError> {
     let answer = push(app, incoming).await.map(|pushed| {
-        let body = Json(Pushed {
+        let body = Json(ParResponse {
             request_uri: &pushed.request_uri,
             expires_in: pushed.expires_in,
         });
@@ -42,10 +42,10 @@ async fn push(app: &AppState, incoming: &IncomingRequest) -> Result<PushedRespon
     // Anybody can push in the name of a public client: what that costs is its network's.
     let client = checked.client();
     if client.is_confidential() {
-        let limit = Limit::PushedRequestsOfClient;
+        let limit = Limit::PushedRequestsPerClient;
         app.count_for_client(limit, client.id.as_str()).await?;
     } else {
-        app.count(Limit::PushedRequests, incoming).await?;
+        app.count(Limit::PushedRequestsPerNetwork, incoming).await?;
     }
     Ok(app.server().push(checked).await?)
 }

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use aip_atproto::{AtIdentifier, SigningKeyRef};
 use aip_oauth::claims::INVALID_HANDLE;
 use aip_pds::{KnownHandle, KnownIdentity};
-use aip_storage::grant::Grant;
 use axum::Json;
 use axum::response::{IntoResponse as _, Response};
 use futures_util::StreamExt as _;
@@ -23,13 +22,14 @@ use crate::endpoint::Endpoint;
 use crate::incoming_request::IncomingRequest;
 use crate::lookups::Lookups;
 use crate::state::AppState;
+use crate::subject_quota::Requester;
 
 /// How many subjects one request may name.
-const MAX_SUBJECTS: usize = 100;
+pub(super) const MAX_SUBJECTS: usize = 100;
 /// How many of one request are looked up at once.
 const AT_ONCE: usize = 16;
 /// When one asks again for those that were not looked up in time, in seconds.
-const ASK_AGAIN_AFTER: &str = "5";
+pub(super) const ASK_AGAIN_AFTER: &str = "5";
 
 #[derive(Serialize)]
 struct Answer {
@@ -39,24 +39,24 @@ struct Answer {
 
 #[derive(Serialize)]
 #[serde(untagged)]
-enum Entry {
+pub(super) enum Entry {
     Found(Identity),
     Failed(Failure),
 }
 
 #[derive(Serialize)]
-struct Identity {
+pub(super) struct Identity {
     /// As the request named it.
     subject: String,
-    did: String,
+    pub(super) did: String,
     /// The verified handle, or `handle.invalid`.
-    handle: String,
+    pub(super) handle: String,
     /// Says that the handle could not be checked now: then `handle` says nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     handle_error: Option<&'static str>,
     /// The origin of the PDS, if the document names one that may be used.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pds: Option<String>,
+    pub(super) pds: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     signing_key: Option<SigningKey>,
     sources: Sources,
@@ -74,14 +74,14 @@ struct SigningKey {
 #[derive(Serialize)]
 struct Sources {
     /// Of the DID document, and so of the PDS and the key.
-    document: Read,
+    document: ReadSource,
     /// Of the DID of the handle; there is none for `handle.invalid`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    handle: Option<Read>,
+    handle: Option<ReadSource>,
 }
 
 #[derive(Serialize)]
-struct Read {
+struct ReadSource {
     /// `plc` or `web`; `dns`, `well-known` or `server`.
     method: &'static str,
     /// How long ago it was read, in seconds.
@@ -90,13 +90,13 @@ struct Read {
 
 /// In the format of XRPC.
 #[derive(Serialize)]
-struct Failure {
+pub(super) struct Failure {
     subject: String,
     error: &'static str,
     message: String,
     /// Whether asking again may help soon.
     #[serde(skip)]
-    was_too_slow: bool,
+    pub(super) has_timed_out: bool,
 }
 
 /// Answers with those that the request names.
@@ -111,28 +111,36 @@ pub(super) async fn handle(
 async fn resolve(app: &AppState, incoming: &IncomingRequest) -> Result<Response, ApiError> {
     let authorized = authorize(app, incoming, Endpoint::Resolve.spec().path).await?;
     let subjects = subjects(incoming.query())?;
-    let grant = Arc::new(authorized.token().grant.clone());
-    app.lookups().count(app, &grant, subjects.len())?;
+    let requester = Requester::of(&authorized.token().grant);
+    Ok(answer(look_up(app, requester, subjects).await?))
+}
+
+/// Looks the subjects up for `requester`, unless they are too many for it. The answers come in their order.
+pub(super) async fn look_up(
+    app: &AppState,
+    requester: Requester,
+    subjects: Vec<String>,
+) -> Result<Vec<Entry>, ApiError> {
+    app.lookups().count(app, &requester, subjects.len())?;
+    let requester = Arc::new(requester);
     let deadline = Lookups::deadline();
     // Each with its own handle of the application: futures that borrow it have no lifetime that a task
     // could be sure of (rust-lang/rust issue 102211).
     let lookups = subjects.into_iter().enumerate().map(|(place, subject)| {
-        let (app, grant) = (app.clone(), Arc::clone(&grant));
-        async move { (place, entry(&app, &grant, subject, deadline).await) }
+        let (app, requester) = (app.clone(), Arc::clone(&requester));
+        async move { (place, entry(&app, &requester, subject, deadline).await) }
     });
     // As they are done: one that takes long keeps no other from its turn.
     let entries = stream::iter(lookups).buffer_unordered(AT_ONCE);
     let mut entries: Vec<(usize, Entry)> = entries.collect().await;
     entries.sort_unstable_by_key(|(place, _)| *place);
-    Ok(answer(
-        entries.into_iter().map(|(_, entry)| entry).collect(),
-    ))
+    Ok(entries.into_iter().map(|(_, entry)| entry).collect())
 }
 
 /// The answer, which says when to ask again if some were not looked up in time.
 fn answer(identities: Vec<Entry>) -> Response {
-    let was_too_slow = |entry: &Entry| matches!(entry, Entry::Failed(it) if it.was_too_slow);
-    let is_whole = !identities.iter().any(was_too_slow);
+    let has_timed_out = |entry: &Entry| matches!(entry, Entry::Failed(it) if it.has_timed_out);
+    let is_whole = !identities.iter().any(has_timed_out);
     let mut answer = Json(Answer { identities }).into_response();
     if !is_whole {
         let after = HeaderValue::from_static(ASK_AGAIN_AFTER);
@@ -159,7 +167,7 @@ fn subjects(query: &[u8]) -> Result<Vec<String>, ApiError> {
     ))
 }
 
-async fn entry(app: &AppState, grant: &Grant, subject: String, deadline: Instant) -> Entry {
+async fn entry(app: &AppState, requester: &Requester, subject: String, deadline: Instant) -> Entry {
     let id = match AtIdentifier::from_user_input(&subject) {
         Ok(id) => id,
         Err(error) => {
@@ -167,27 +175,24 @@ async fn entry(app: &AppState, grant: &Grant, subject: String, deadline: Instant
                 subject,
                 error: "InvalidRequest",
                 message: error.to_string(),
-                was_too_slow: false,
+                has_timed_out: false,
             });
         }
     };
     let is_remembered = app.resolver().remembers(&id);
     let known = app.resolver().known(&id);
-    let (client, account) = (&grant.client_id, &grant.subject);
-    let lookup = app
-        .lookups()
-        .run(client, account, deadline, is_remembered, known);
+    let lookup = app.lookups().run(requester, deadline, is_remembered, known);
     match lookup.await {
         Ok(known) => Entry::Found(Identity::of(subject, &known)),
         Err(error) => {
             tracing::debug!(error = %error.detail(), "look-up failed");
-            let was_too_slow = error.was_too_slow();
-            let (_, error, message) = error.told();
+            let has_timed_out = error.has_timed_out();
+            let (_, error, message) = error.to_error_parts();
             Entry::Failed(Failure {
                 subject,
                 error,
                 message,
-                was_too_slow,
+                has_timed_out,
             })
         }
     }
@@ -197,7 +202,7 @@ impl Identity {
     fn of(subject: String, known: &KnownIdentity) -> Self {
         let handle = known.handle.as_ref();
         let shown = handle.map_or(INVALID_HANDLE, |it| it.handle.as_str());
-        let read = |known: &KnownHandle| Read {
+        let read = |known: &KnownHandle| ReadSource {
             method: known.method.as_str(),
             age: known.age.as_secs(),
         };
@@ -209,7 +214,7 @@ impl Identity {
             pds: known.pds.as_ref().map(ToString::to_string),
             signing_key: known.document.signing_key().map(SigningKey::of),
             sources: Sources {
-                document: Read {
+                document: ReadSource {
                     method: known.did.method().as_str(),
                     age: known.document_age.as_secs(),
                 },
@@ -234,12 +239,12 @@ mod tests {
 
     #[test]
     fn an_answer_without_some_says_when_to_ask_again() {
-        let failed = |was_too_slow| {
+        let failed = |has_timed_out| {
             Entry::Failed(Failure {
                 subject: "a.example".to_owned(),
                 error: "UpstreamTimeout",
                 message: String::new(),
-                was_too_slow,
+                has_timed_out,
             })
         };
         for (entries, expected) in [

@@ -48,7 +48,7 @@ struct Session<'a> {
 
 /// Which session is asked about: the parameter `access_token_type`, as AIP v2 has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Selection {
+pub(super) enum Selection {
     /// That of the access token.
     OAuth,
     /// That of the app password of the client and account.
@@ -112,7 +112,7 @@ impl Selection {
     }
 
     /// The session, refreshed if it was stale.
-    async fn usable(
+    pub(super) async fn usable(
         self,
         app: &AppState,
         call: &AuthorizedSessionCall,
@@ -124,7 +124,7 @@ impl Selection {
                 Ok(live) => Ok(live),
                 Err(KeeperError::Unknown) => of_token(app, call).await,
                 Err(error) => {
-                    tracing::info!(%error, "session of the app password cannot be used");
+                    tracing::info!(%error, "app password session unusable");
                     of_token(app, call).await
                 }
             },
@@ -133,7 +133,12 @@ impl Selection {
 
     /// The answer when the session cannot be used. Without an app password the access token is good
     /// all the same, so it is not `invalid_token`.
-    fn refuse(self, app: &AppState, incoming: &IncomingRequest, error: KeeperError) -> ApiError {
+    pub(super) fn refuse(
+        self,
+        app: &AppState,
+        incoming: &IncomingRequest,
+        error: KeeperError,
+    ) -> ApiError {
         match error {
             KeeperError::Unknown | KeeperError::NeedsReauth(_) | KeeperError::Ended(_)
                 if self == Self::AppPassword =>

@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::api_error::ApiError;
 use crate::bearer::with_nonce;
 use crate::endpoint::Endpoint;
-use crate::error_mapping::TWO_PROOFS;
+use crate::error_mapping::MULTIPLE_PROOFS;
 use crate::incoming_request::IncomingRequest;
 use crate::state::AppState;
 
@@ -68,7 +68,7 @@ pub(super) fn client_request(
         ApiError::caller(
             http::StatusCode::BAD_REQUEST,
             "invalid_dpop_proof",
-            TWO_PROOFS,
+            MULTIPLE_PROOFS,
         )
     })?;
     Ok(ClientRequest {

@@ -2,19 +2,21 @@
 //! and the method's name parsed; what may be called and how it is forwarded is the proxy's. Who
 //! somebody is, AIP says itself (`identity`).
 
-use aip_atproto::{Did, Nsid};
-use aip_base::{BodyError, single_header};
+use aip_atproto::{Did, Nsid, Origin};
+use aip_base::{BodyError, empty, single_header};
 use aip_oauth::delegation::{ActingFor, DelegationError};
 use aip_oauth::resource::AuthorizedProxyCall;
 use aip_sessions::KeeperError;
 use aip_storage::grant::AccessToken;
+use aip_storage::session_read::SessionRead;
 use aip_xrpc::{ForwardError, XrpcCall};
-use axum::body::Body;
+use axum::body::{Body, HttpBody as _};
 use axum::response::Response;
 use http::StatusCode;
 use http_body_util::BodyExt as _;
 
 use super::identity::IdentityMethod;
+use super::v1;
 use crate::api_error::ApiError;
 use crate::bearer::{authorize_proxy, challenge, protected_resource_url, with_nonce};
 use crate::endpoint::Endpoint;
@@ -58,6 +60,10 @@ async fn forward(
     let authorized = authorize_proxy(app, incoming, path).await?;
     let AccessToken { grant, scope, .. } = authorized.token();
     let acting = acting_for(app, incoming, &authorized).await?;
+    let session = acting
+        .as_ref()
+        .map_or(authorized.session(), |it| Some(it.session()));
+    check_service(app, incoming, session)?;
     let delegate = acting
         .as_ref()
         .map_or(grant.delegate(), |_| Some(&grant.subject));
@@ -65,9 +71,7 @@ async fn forward(
         return method.answer(app, incoming, grant).await;
     }
     let forwarded = app.parts().forwarder.forward(XrpcCall {
-        session: acting
-            .as_ref()
-            .map_or(authorized.session(), |it| Some(it.session())),
+        session,
         delegate,
         client: &grant.client_id,
         default_proxy: authorized.default_atproto_proxy(),
@@ -76,9 +80,12 @@ async fn forward(
         nsid,
         query: incoming.head.uri.query(),
         headers: incoming.headers(),
-        body: body
-            .map_err(|error| BodyError(Box::new(error)))
-            .boxed_unsync(),
+        body: if body.is_end_stream() {
+            empty()
+        } else {
+            body.map_err(|error| BodyError(Box::new(error)))
+                .boxed_unsync()
+        },
     });
     match forwarded.await {
         Ok(response) => Ok(response.map(Body::new)),
@@ -103,11 +110,18 @@ async fn acting_for(
     incoming: &IncomingRequest,
     authorized: &AuthorizedProxyCall,
 ) -> Result<Option<ActingFor>, ApiError> {
-    let bad = |words: &str| ApiError::caller(StatusCode::BAD_REQUEST, "InvalidRequest", words);
     let named = single_header(incoming.headers(), ACCOUNT)
-        .map_err(|_| bad("the header X-AIP-Account is repeated or unreadable"))?;
+        .map_err(|_| bad_header("the header X-AIP-Account is repeated or unreadable"))?;
+    let named = match (named, v1_header(app, incoming, v1::SUBJECT)?) {
+        (Some(named), Some(other)) if named != other => {
+            let words = "X-AIP-Account and X-Subject name different accounts";
+            return Err(bad_header(words));
+        }
+        (named, other) => named.or(other),
+    };
     let Some(named) = named else { return Ok(None) };
-    let owner = Did::parse(named).map_err(|_| bad("X-AIP-Account must be a DID"))?;
+    let owner = Did::parse(named)
+        .map_err(|_| bad_header("X-AIP-Account, or X-Subject of AIP v1, must be a DID"))?;
     if owner == authorized.token().grant.subject {
         return Ok(None);
     }
@@ -118,4 +132,44 @@ async fn acting_for(
             ApiError::caller(StatusCode::FORBIDDEN, FORBIDDEN, error.to_string()),
         ),
     }
+}
+
+/// A header of AIP v1, which means something with `compat.v1` alone.
+fn v1_header<'a>(
+    app: &AppState,
+    incoming: &'a IncomingRequest,
+    name: &'static str,
+) -> Result<Option<&'a str>, ApiError> {
+    if app.v1().is_none() {
+        return Ok(None);
+    }
+    single_header(incoming.headers(), name)
+        .map_err(|_| bad_header("a header of AIP v1 is repeated or unreadable"))
+}
+
+/// Refuses a call that names another server than the account's PDS. v1 sent the account's token to whatever
+/// host the header named.
+fn check_service(
+    app: &AppState,
+    incoming: &IncomingRequest,
+    session: Option<&SessionRead>,
+) -> Result<(), ApiError> {
+    let Some(named) = v1_header(app, incoming, v1::SERVICE)? else {
+        return Ok(());
+    };
+    let url = if named.contains("://") {
+        named.to_owned()
+    } else {
+        format!("https://{named}")
+    };
+    let origin = Origin::parse(&url).ok();
+    if session.is_none_or(|it| Some(&it.session.pds) == origin.as_ref()) {
+        return Ok(());
+    }
+    let words = "X-Service names another server than the PDS of the account; `atproto-proxy` names services";
+    Err(bad_header(words))
+}
+
+fn bad_header(words: &str) -> ApiError {
+    ApiError::caller(StatusCode::BAD_REQUEST, "InvalidRequest", words)
 }

@@ -36,7 +36,7 @@ async fn a_token_in_header_and_body_is_refused() {
 }
 
 #[tokio::test]
-async fn a_session_is_told_to_nobody_without_a_token() {
+async fn a_session_is_shown_to_nobody_without_a_token() {
     let world = World::new().await;
     let nobody = world.get("/api/atprotocol/session").await;
     nobody.expect_error(401, "invalid_token");

@@ -11,4 +11,4 @@ pub use set::JwkSet;
 pub use thumbprint::{InvalidThumbprint, Thumbprint};
 
 pub(crate) use public::RequiredMembers;
-pub(crate) use raw::{Present, RawJwk};
+pub(crate) use raw::{MemberPresence, RawJwk};

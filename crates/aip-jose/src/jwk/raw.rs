@@ -47,26 +47,26 @@ pub(crate) struct RawJwk {
     #[serde(rename = "use")]
     key_use: Option<String>,
     #[serde(default)]
-    d: Present,
+    d: MemberPresence,
     #[serde(default)]
-    p: Present,
+    p: MemberPresence,
     #[serde(default)]
-    q: Present,
+    q: MemberPresence,
     #[serde(default)]
-    dp: Present,
+    dp: MemberPresence,
     #[serde(default)]
-    dq: Present,
+    dq: MemberPresence,
     #[serde(default)]
-    qi: Present,
+    qi: MemberPresence,
     #[serde(default)]
-    oth: Present,
+    oth: MemberPresence,
     #[serde(default)]
-    k: Present,
+    k: MemberPresence,
 }
 
 /// Whether a member is there, whatever its value: `"d": null` counts.
 #[derive(Default)]
-pub(crate) struct Present(pub(crate) bool);
+pub(crate) struct MemberPresence(pub(crate) bool);
 
 impl RawJwk {
     /// The public key, provided that nothing private came along.
@@ -134,7 +134,7 @@ impl RawJwk {
     }
 }
 
-impl<'de> Deserialize<'de> for Present {
+impl<'de> Deserialize<'de> for MemberPresence {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         IgnoredAny::deserialize(deserializer).map(|IgnoredAny| Self(true))
     }

@@ -36,7 +36,7 @@ impl JwkSet {
         serde_json::to_string(self).unwrap_or_default()
     }
 
-    /// The keys.
+    /// The keys in the order of the set (RFC 7517 §5.1).
     pub fn keys(&self) -> &[PublicJwk] {
         &self.keys
     }

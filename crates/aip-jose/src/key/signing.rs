@@ -1,6 +1,7 @@
 //! The private half of a key: generated here or imported from a private JWK, never shown.
 
 use std::fmt;
+use std::sync::OnceLock;
 
 use aws_lc_rs::agreement::{ECDH_P256, PrivateKey};
 use aws_lc_rs::encoding::{
@@ -27,6 +28,8 @@ use crate::{Alg, MultikeyError, multikey};
 pub struct SigningKey {
     private: Private,
     public: PublicJwk,
+    /// The header of its DPoP proofs, once it has made one.
+    dpop_header: OnceLock<String>,
 }
 
 pub(super) enum Private {
@@ -68,6 +71,26 @@ pub enum SignError {
 }
 
 impl SigningKey {
+    fn new(private: Private, public: PublicJwk) -> Self {
+        Self {
+            private,
+            public,
+            dpop_header: OnceLock::new(),
+        }
+    }
+
+    /// The header of its DPoP proofs (RFC 9449 §4.2), encoded; `make` makes it for the first of them.
+    pub(crate) fn dpop_header(
+        &self,
+        make: impl FnOnce() -> Result<String, SignError>,
+    ) -> Result<&str, SignError> {
+        if let Some(header) = self.dpop_header.get() {
+            return Ok(header);
+        }
+        let header = make()?;
+        Ok(self.dpop_header.get_or_init(|| header))
+    }
+
     /// A fresh key. RSA keys have 2048 bits.
     ///
     /// The randomness is the crypto library's own: it takes no other for key generation.
@@ -97,10 +120,7 @@ impl SigningKey {
         let key = private
             .public()
             .map_err(|NotAKey| KeyError::Library("export"))?;
-        Ok(Self {
-            private,
-            public: PublicJwk::new(key, kid),
-        })
+        Ok(Self::new(private, PublicJwk::new(key, kid)))
     }
 
     /// Imports a private JWK. The private members must belong to the public ones.
@@ -111,7 +131,7 @@ impl SigningKey {
         let private = members
             .into_private(public.verifying_key().material())
             .ok_or(KeyError::Private)?;
-        Ok(Self { private, public })
+        Ok(Self::new(private, public))
     }
 
     /// Exports the key as a private JWK, to be sealed or written to a file of mode 0600.
@@ -146,10 +166,7 @@ impl SigningKey {
             Some(kid) => Some(kid),
             None => multikey::format(&key).map(|multikey| format!("did:key:{multikey}")),
         };
-        Ok(Self {
-            private,
-            public: PublicJwk::new(key, kid),
-        })
+        Ok(Self::new(private, PublicJwk::new(key, kid)))
     }
 
     /// The one algorithm of this key.

@@ -15,7 +15,7 @@ pub enum KeySetError {
     Key {
         /// Counted from 1.
         number: usize,
-        /// Why.
+        /// What is wrong with its JWK.
         source: KeyError,
     },
     /// The crypto library failed.
@@ -68,7 +68,7 @@ pub enum KeySetError {
     /// The list of active keys names one that cannot sign towards PDSs.
     #[error(
         "`{kid}` cannot sign towards PDSs, as keys.active_signing_keys asks: {why}; {}",
-        these_can(.usable)
+        suitable_keys_text(.usable)
     )]
     NotUpstream {
         /// What was named.
@@ -83,7 +83,7 @@ pub enum KeySetError {
     Active(String),
 }
 
-fn these_can(kids: &[String]) -> String {
+fn suitable_keys_text(kids: &[String]) -> String {
     if kids.is_empty() {
         return "no key of the set can".to_owned();
     }

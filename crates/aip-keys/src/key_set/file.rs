@@ -44,7 +44,7 @@ impl KeySet {
             upstream: Arc::clone(&signing.key),
             entries,
         };
-        set.let_sign(&kid)?;
+        set.set_active(&kid)?;
         if plain {
             set.activate_first_oidc()?;
         }
@@ -57,7 +57,7 @@ impl KeySet {
                 .published(Purpose::Oidc)
                 .find(|entry| entry.key.alg() == alg);
             if let Some(kid) = first.map(|entry| entry.kid.clone()) {
-                self.let_sign(&kid)?;
+                self.set_active(&kid)?;
             }
         }
         Ok(())

@@ -66,7 +66,7 @@ mod tests {
     }
 
     /// The same key once more, perhaps under another id.
-    fn again(key: &SigningKey, kid: &str) -> SigningKey {
+    fn copy_of(key: &SigningKey, kid: &str) -> SigningKey {
         let jwk = key.to_private_jwk_json().unwrap();
         let renamed = jwk.expose_secret().replace(KID, kid);
         SigningKey::from_jwk_json(&renamed).unwrap()
@@ -78,11 +78,11 @@ mod tests {
         let active = set.upstream_active().kid().unwrap().to_owned();
         let key = key();
         assert!(
-            set.import(again(&key, KID), Purpose::Upstream, NOW)
+            set.import(copy_of(&key, KID), Purpose::Upstream, NOW)
                 .unwrap()
         );
         assert!(
-            !set.import(again(&key, KID), Purpose::Upstream, NOW)
+            !set.import(copy_of(&key, KID), Purpose::Upstream, NOW)
                 .unwrap()
         );
         assert_eq!(set.upstream_active().kid(), Some(active.as_str()));
@@ -123,11 +123,11 @@ mod tests {
     fn one_key_has_one_id_and_one_purpose() {
         let mut set = set();
         let key = key();
-        set.import(again(&key, KID), Purpose::Upstream, NOW)
+        set.import(copy_of(&key, KID), Purpose::Upstream, NOW)
             .unwrap();
         for (other, purpose) in [
-            (again(&key, KID), Purpose::Oidc),
-            (again(&key, "another-id"), Purpose::Upstream),
+            (copy_of(&key, KID), Purpose::Oidc),
+            (copy_of(&key, "another-id"), Purpose::Upstream),
             (self::key(), Purpose::Upstream),
         ] {
             let refused = set.import(other, purpose, NOW);
@@ -137,7 +137,7 @@ mod tests {
             );
         }
         set.retire(KID, NOW).unwrap();
-        let refused = set.import(again(&key, KID), Purpose::Upstream, NOW);
+        let refused = set.import(copy_of(&key, KID), Purpose::Upstream, NOW);
         assert!(
             matches!(refused, Err(KeySetError::Retired(_))),
             "{refused:?}"

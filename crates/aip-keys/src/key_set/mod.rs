@@ -186,7 +186,7 @@ impl KeySet {
     /// Lets a published key sign from `now` on; the one that signed before stays published.
     pub fn activate(&mut self, kid: &str, now: Timestamp) -> Result<(), KeySetError> {
         let before: Vec<_> = self.entries.iter().map(|entry| entry.state).collect();
-        self.let_sign(kid)?;
+        self.set_active(kid)?;
         for (entry, before) in self.entries.iter_mut().zip(before) {
             match (before, entry.state) {
                 (KeyState::Published, KeyState::Active) => entry.times.activate(now),
@@ -198,7 +198,7 @@ impl KeySet {
     }
 
     /// Lets a published key sign, and leaves the times as they are.
-    fn let_sign(&mut self, kid: &str) -> Result<(), KeySetError> {
+    fn set_active(&mut self, kid: &str) -> Result<(), KeySetError> {
         let chosen = self
             .entries
             .iter()

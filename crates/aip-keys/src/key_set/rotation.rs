@@ -136,7 +136,7 @@ impl KeySet {
     ) -> Result<(), KeySetError> {
         match step {
             RotationStep::Publish { purpose, alg } => {
-                self.add(*purpose, *alg, &At(now), rng).map(drop)
+                self.add(*purpose, *alg, &FixedClock(now), rng).map(drop)
             }
             RotationStep::Activate { kid } => self.activate(kid, now),
             RotationStep::Retire { kid } => self.retire(kid, now),
@@ -215,9 +215,9 @@ fn is_unbound(key: &Entry, pinned: Option<&[(String, u64)]>) -> bool {
 }
 
 /// The clock that stands at the instant of a step.
-struct At(Timestamp);
+struct FixedClock(Timestamp);
 
-impl Clock for At {
+impl Clock for FixedClock {
     fn now(&self) -> Timestamp {
         self.0
     }

@@ -8,7 +8,7 @@ use aip_storage::subject::Subject;
 use strum::IntoEnumIterator as _;
 
 use super::error::RefusalCode;
-use crate::offending::quoted;
+use crate::invalid_values::quoted;
 use crate::params::Params;
 use crate::pkce;
 
@@ -143,14 +143,14 @@ pub(super) fn dpop_jkt(params: &Params) -> Result<Option<String>, Refused> {
 }
 
 /// What the app asks for: word for word, and what of that counts.
-pub(super) struct AskedScope {
+pub(super) struct RequestedScope {
     pub(super) asked: ScopeSet,
     pub(super) scope: ScopeSet,
 }
 
-pub(super) fn scope(params: &Params, client: &Client) -> Result<AskedScope, Refused> {
+pub(super) fn scope(params: &Params, client: &Client) -> Result<RequestedScope, Refused> {
     let Some(text) = params.get("scope") else {
-        return Ok(AskedScope {
+        return Ok(RequestedScope {
             asked: client.settings.scope.clone(),
             scope: client.settings.scope.known(),
         });
@@ -179,13 +179,13 @@ pub(super) fn scope(params: &Params, client: &Client) -> Result<AskedScope, Refu
         .map(ToString::to_string)
         .collect();
     if beyond.is_empty() {
-        Ok(AskedScope { asked, scope })
+        Ok(RequestedScope { asked, scope })
     } else {
         Err((
             RefusalCode::InvalidScope,
             format!(
                 "`scope` goes beyond what the client registered: {}",
-                crate::offending::beyond(&scope, &client.settings.scope)
+                crate::invalid_values::scopes_not_allowed(&scope, &client.settings.scope)
             ),
         ))
     }

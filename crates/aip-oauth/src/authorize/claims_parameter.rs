@@ -13,14 +13,14 @@ use serde_json::Value;
 
 use super::error::RefusalCode;
 use crate::id_token::ACR;
-use crate::offending::quoted;
+use crate::invalid_values::quoted;
 use crate::params::Params;
 
 /// The longest `claims` and `acr_values`, in bytes.
 const MAX_CLAIMS_BYTES: usize = 8 * 1024;
 
 /// The `max_age` of who asks for a sign-in of any age whose time is known.
-const ANY_KNOWN_AGE: u64 = u64::MAX;
+const NO_MAX_AGE: u64 = u64::MAX;
 
 /// What an app asks to be told, and of whom.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -41,18 +41,18 @@ struct Members {
 }
 
 /// Claims by name. `null` asks for a claim without saying more.
-type Claims = BTreeMap<String, Option<Wish>>;
+type Claims = BTreeMap<String, Option<ClaimConstraint>>;
 
 /// What is said of one claim (§5.5.1); other members are ignored.
 #[derive(Deserialize)]
-struct Wish {
+struct ClaimConstraint {
     #[serde(default)]
     essential: bool,
     value: Option<Value>,
     values: Option<Vec<Value>>,
 }
 
-impl Wish {
+impl ClaimConstraint {
     /// The values that are acceptable; `None`: any.
     fn acceptable(&self) -> Option<Vec<&Value>> {
         match (&self.value, &self.values) {
@@ -99,10 +99,10 @@ impl ClaimsParameter {
         &mut self,
         place: ClaimPlace,
         name: &str,
-        wish: Option<&Wish>,
+        wish: Option<&ClaimConstraint>,
         pairwise: bool,
     ) -> Result<(), (RefusalCode, String)> {
-        let acceptable = wish.and_then(Wish::acceptable);
+        let acceptable = wish.and_then(ClaimConstraint::acceptable);
         let is_essential = wish.is_some_and(|it| it.essential);
         match (name, place) {
             ("sub", _) => {
@@ -112,7 +112,7 @@ impl ClaimsParameter {
                 }
             }
             ("auth_time", ClaimPlace::IdToken) if is_essential => {
-                self.max_age = Some(ANY_KNOWN_AGE);
+                self.max_age = Some(NO_MAX_AGE);
             }
             // §5.5.1.1: an essential `acr` that cannot be had is a failed authentication.
             ("acr", ClaimPlace::IdToken)
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn an_essential_acr_that_cannot_be_had_is_told() {
+    fn an_essential_acr_that_cannot_be_had_is_reported() {
         let claims = |wish: &str| format!(r#"{{"id_token": {{"acr": {wish}}}}}"#);
         for wish in [
             "null",
@@ -234,7 +234,7 @@ mod tests {
             let claims = format!(r#"{{"id_token": {{"auth_time": {wish}}}}}"#);
             read(&claims).unwrap().max_age
         };
-        assert_eq!(max_age(r#"{"essential": true}"#), Some(ANY_KNOWN_AGE));
+        assert_eq!(max_age(r#"{"essential": true}"#), Some(NO_MAX_AGE));
         assert_eq!(max_age("null"), None);
     }
 

@@ -17,7 +17,7 @@ use aip_storage::requested_claims::RequestedClaims;
 use aip_storage::resource_uri::ResourceList;
 use secrecy::SecretString;
 
-use super::checks::{self, AskedScope};
+use super::checks::{self, RequestedScope};
 use super::error::RefusalCode;
 use super::{PushError, ValidRequest};
 use crate::AuthorizationServer;
@@ -85,10 +85,10 @@ impl AuthorizationServer {
             return Err(PushError::Refused(code, what.to_owned()));
         }
         let scope = checks::scope(&params, &client);
-        let AskedScope { asked, scope } =
+        let RequestedScope { asked, scope } =
             scope.map_err(|(code, what)| PushError::Refused(code, what))?;
         let resources = self
-            .asked_resources(&params, &client)
+            .requested_resources(&params, &client)
             .map_err(|error| PushError::Refused(RefusalCode::InvalidTarget, error.to_string()))?;
         Ok(CheckedDevice {
             client,

@@ -12,7 +12,7 @@ pub enum AuthorizeError {
     /// Client or redirect URI are not known good: the person gets a page, nobody is redirected.
     #[error(transparent)]
     Page(#[from] PageError),
-    /// The app is told by redirect.
+    /// The app receives it by redirect.
     #[error("refused: {}: {}", .0.code.as_str(), .0.detail)]
     Refused(Refusal),
     /// Our fault.
@@ -39,7 +39,7 @@ pub enum PageError {
     /// No request was pushed under that `request_uri`, or not by this client; or it was used before
     /// or expired.
     #[error(
-        "This link from the app is over: it was used before, or it is too old. Go back to the app and start again."
+        "This link from the app has expired: it was used before, or it is too old. Go back to the app and start again."
     )]
     UnknownRequestUri,
     /// Not one of the client's redirect URIs.
@@ -52,11 +52,11 @@ pub enum PageError {
 pub struct Refusal {
     /// The app.
     pub client_id: ClientId,
-    /// How it is told: by a redirect URI that is verified, or at its device.
+    /// How it is delivered: by a redirect URI that is verified, or at its device.
     pub delivery: Delivery,
-    /// What the app is told.
+    /// What the app receives.
     pub code: RefusalCode,
-    /// What its developer is told (`error_description`): fixed words about the request.
+    /// What its developer is shown (`error_description`): fixed words about the request.
     pub detail: String,
 }
 

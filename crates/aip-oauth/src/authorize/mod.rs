@@ -21,13 +21,13 @@ use aip_storage::request::{
 };
 use aip_storage::subject::Subject;
 
-use self::checks::AskedScope;
+use self::checks::RequestedScope;
 use self::claims_parameter::ClaimsParameter;
 pub use self::device::{CheckedDevice, DeviceResponse};
 pub use self::error::{AuthorizeError, PageError, Refusal, RefusalCode};
 pub use self::pushed::{CheckedPush, PushError, PushedResponse, RequestUri};
 use crate::AuthorizationServer;
-use crate::params::{Lenient, Params};
+use crate::params::{LenientParams, Params};
 use crate::redirect;
 use crate::unregistered::UnregisteredUri;
 
@@ -57,7 +57,7 @@ impl AuthorizationServer {
         &self,
         encoded: &[u8],
     ) -> Result<ValidRequest, AuthorizeError> {
-        let params = Lenient::parse(encoded);
+        let params = LenientParams::parse(encoded);
         let id = params.get("client_id").ok_or(PageError::NoClient)?;
         let id: ClientId = id.parse().map_err(|_| PageError::UnknownClient)?;
         if let Some(name) = params.get("request_uri").and_then(pushed::name_in) {
@@ -100,7 +100,7 @@ impl AuthorizationServer {
     fn check_request(
         &self,
         client: Arc<Client>,
-        params: &Lenient,
+        params: &LenientParams,
         encoded: &[u8],
     ) -> Result<ValidRequest, AuthorizeError> {
         RequestNotes::note_client(client.id.as_str());
@@ -133,8 +133,8 @@ impl AuthorizationServer {
         let nonce = checks::bounded(&params, "nonce", checks::MAX_STATE)?;
         let code_challenge = checks::code_challenge(&params, client)?;
         let dpop_jkt = checks::dpop_jkt(&params)?;
-        let AskedScope { asked, scope } = checks::scope(&params, client)?;
-        let resources = self.asked_resources(&params, client);
+        let RequestedScope { asked, scope } = checks::scope(&params, client)?;
+        let resources = self.requested_resources(&params, client);
         let resources =
             resources.map_err(|error| (RefusalCode::InvalidTarget, error.to_string()))?;
         let prompts = checks::prompts(&params)?;
@@ -183,7 +183,7 @@ impl AuthorizationServer {
 }
 
 /// The first phase: one of the client's redirect URIs.
-fn verify_redirect(client: Arc<Client>, params: &Lenient) -> Result<WithRedirect, PageError> {
+fn verify_redirect(client: Arc<Client>, params: &LenientParams) -> Result<WithRedirect, PageError> {
     let sent = params.get("redirect_uri").ok_or(PageError::NoRedirect)?;
     let registered = &client.settings.redirect_uris;
     let Some(redirect_uri) = redirect::find(registered, client.settings.application_type, sent)

@@ -18,7 +18,7 @@ use super::error::{AuthorizeError, PageError, Refusal, RefusalCode};
 use crate::AuthorizationServer;
 use crate::client_auth::{ClientAuthError, ClientRequest};
 use crate::dpop::ProofError;
-use crate::params::{Lenient, Params, ParamsError};
+use crate::params::{LenientParams, Params, ParamsError};
 use crate::redirect;
 
 /// What every `request_uri` of ours begins with (RFC 9126 §2.2).
@@ -108,7 +108,7 @@ impl AuthorizationServer {
         if params.get("request_uri").is_some() {
             return Err(invalid("a pushed request has no `request_uri`"));
         }
-        let lenient = Lenient::parse(request.body);
+        let lenient = LenientParams::parse(request.body);
         let mut valid = self.check_request(client.shared(), &lenient, request.body)?;
         if let Some(key) = key {
             let jkt = key.thumbprint().to_owned();

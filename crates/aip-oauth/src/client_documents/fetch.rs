@@ -19,19 +19,19 @@ const READ_LIMITS: Limits = Limits {
 /// Why there is no document.
 #[derive(Debug, Clone)]
 pub(super) struct Failure {
-    /// What its developer is told.
+    /// What its developer is shown.
     pub(super) why: String,
     /// Whether the document may be there as it was, so that the one from before holds meanwhile. It is
     /// withdrawn only by a site that answers: that it is gone, or with another document.
-    pub(super) passes: bool,
+    pub(super) is_transient: bool,
 }
 
 impl Failure {
     /// What does not pass by itself.
-    pub(super) fn lasting(why: impl Into<String>) -> Self {
+    pub(super) fn permanent(why: impl Into<String>) -> Self {
         Self {
             why: why.into(),
-            passes: false,
+            is_transient: false,
         }
     }
 }
@@ -41,23 +41,23 @@ pub(super) async fn fetch(http: &dyn Http, url: &DocumentUrl) -> Result<Fetched,
     let request = Request::get(url.as_str())
         .header(ACCEPT, "application/json")
         .body(Bytes::new())
-        .map_err(|error| Failure::lasting(error.to_string()))?;
+        .map_err(|error| Failure::permanent(error.to_string()))?;
     // Nobody has said anything about the document: a name that leads nowhere, or to an address that is not
     // public, is as often a fault of DNS.
     let fetched = http.fetch(request, READ_LIMITS).await;
     let fetched = fetched.map_err(|error| Failure {
         why: error.to_string(),
-        passes: true,
+        is_transient: true,
     })?;
     let status = fetched.status;
     if status != StatusCode::OK {
         return Err(Failure {
             why: format!("the answer has status {}", status.as_u16()),
-            passes: !matches!(status, StatusCode::NOT_FOUND | StatusCode::GONE),
+            is_transient: !matches!(status, StatusCode::NOT_FOUND | StatusCode::GONE),
         });
     }
     if !is_json(&fetched) {
-        return Err(Failure::lasting(
+        return Err(Failure::permanent(
             "the answer's Content-Type is not application/json",
         ));
     }
@@ -134,7 +134,7 @@ mod tests {
         ];
         for site in unread {
             let failure = failure(site).await;
-            assert!(failure.passes, "{failure:?}");
+            assert!(failure.is_transient, "{failure:?}");
         }
         let withdrawn: [Answer; 4] = [
             || Ok(answer(404, "application/json")),
@@ -144,7 +144,7 @@ mod tests {
         ];
         for site in withdrawn {
             let failure = failure(site).await;
-            assert!(!failure.passes, "{failure:?}");
+            assert!(!failure.is_transient, "{failure:?}");
         }
     }
 }

@@ -7,11 +7,11 @@ use http::HeaderMap;
 use http::header::{AGE, CACHE_CONTROL};
 
 /// However short its headers say: a person signs in with several requests.
-const SHORTEST: Duration = Duration::from_mins(1);
+const MIN_LIFETIME: Duration = Duration::from_mins(1);
 /// However long its headers say: what an app takes back is taken back within that time.
-const LONGEST: Duration = Duration::from_hours(1);
+const MAX_LIFETIME: Duration = Duration::from_hours(1);
 /// For a document that says nothing.
-const USUAL: Duration = Duration::from_mins(10);
+const DEFAULT_LIFETIME: Duration = Duration::from_mins(10);
 
 /// The lifetime of an answer with these headers.
 pub(super) fn lifetime(headers: &HeaderMap) -> Duration {
@@ -21,16 +21,20 @@ pub(super) fn lifetime(headers: &HeaderMap) -> Duration {
             let (name, value) = directive.split_once('=').unwrap_or((directive, ""));
             let name = name.trim().to_ascii_lowercase();
             match name.as_str() {
-                "no-store" | "no-cache" => return SHORTEST,
+                "no-store" | "no-cache" => return MIN_LIFETIME,
                 "max-age" => max_age = seconds(value),
                 _ => {}
             }
         }
     }
-    let Some(max_age) = max_age else { return USUAL };
+    let Some(max_age) = max_age else {
+        return DEFAULT_LIFETIME;
+    };
     let age = headers.get(AGE).and_then(|it| it.to_str().ok());
     let age = age.and_then(seconds).unwrap_or_default();
-    max_age.saturating_sub(age).clamp(SHORTEST, LONGEST)
+    max_age
+        .saturating_sub(age)
+        .clamp(MIN_LIFETIME, MAX_LIFETIME)
 }
 
 /// RFC 9111 §1.2.2, and in quotes as some servers write it.

@@ -12,8 +12,8 @@
 //! read, and not at all once it was withdrawn.
 
 mod fetch;
-mod kept;
 mod lifetime;
+mod persistence;
 mod url;
 
 use std::convert::Infallible;
@@ -38,13 +38,13 @@ use self::url::{DocumentUrl, is_address};
 use crate::AuthorizationServer;
 use crate::authorize::PageError;
 use crate::pairwise::PairwiseError;
-use crate::params::Lenient;
+use crate::params::LenientParams;
 
 /// How long a document holds that cannot be read again.
-const HOLDS_UNREAD_FOR: Duration = Duration::from_hours(24);
+const MAX_UNREAD_AGE: Duration = Duration::from_hours(24);
 
 /// How long a document is left alone that could not be read.
-const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(10);
+const FAILURE_RETRY_DELAY: Duration = Duration::from_secs(10);
 
 /// How many documents are remembered, each of 5 KiB at most.
 const MAX_DOCUMENTS: usize = 1024;
@@ -75,15 +75,15 @@ pub struct ClientDocuments {
 /// One document.
 #[derive(Default)]
 struct Document {
-    known: Mutex<Known>,
+    known: Mutex<DocumentState>,
     /// Held by the one request that reads it.
     reading: tokio::sync::Mutex<()>,
 }
 
 #[derive(Clone, Default)]
-struct Known {
+struct DocumentState {
     /// What it said when it was read.
-    said: Option<Said>,
+    content: Option<DocumentContent>,
     /// When it could last not be read, and why; nothing once it was read again.
     failed: Option<(Timestamp, Failure)>,
     /// When it was withdrawn, as this process saw it last; nothing once it was read again.
@@ -91,7 +91,7 @@ struct Known {
 }
 
 #[derive(Clone)]
-struct Said {
+struct DocumentContent {
     settings: Arc<ClientSettings>,
     read_at: Timestamp,
     fresh_until: Timestamp,
@@ -141,9 +141,9 @@ impl ClientDocuments {
         self.policy.is_some()
     }
 
-    fn known(&self, id: &ClientId) -> Known {
+    fn known(&self, id: &ClientId) -> DocumentState {
         let document = self.documents.get(id);
-        document.map_or_else(Known::default, |it| lock(&it.known).clone())
+        document.map_or_else(DocumentState::default, |it| lock(&it.known).clone())
     }
 
     /// The client of that id as it counts now; `kept` is what the storage has. Nothing is read.
@@ -159,15 +159,17 @@ impl ClientDocuments {
         if self.policy.is_none() || DocumentUrl::parse(id).is_err() {
             return None;
         }
-        let Known {
-            said, withdrawn_at, ..
+        let DocumentState {
+            content,
+            withdrawn_at,
+            ..
         } = self.known(id);
         let holds = |it: &Client| it.document_holds_until.is_some_and(|until| now < until);
         if let Some(at) = withdrawn_at {
             // Another process may have read it since, which this one cannot.
             let is_read_since = |it: &Client| {
                 let until = it.document_holds_until;
-                until.is_some_and(|until| at + HOLDS_UNREAD_FOR < until)
+                until.is_some_and(|until| at + MAX_UNREAD_AGE < until)
             };
             return kept.filter(|it| holds(it) && is_read_since(it));
         }
@@ -175,25 +177,25 @@ impl ClientDocuments {
         let is_kept = kept.is_some();
         // What people are known by to a client that is kept stays.
         let sector = kept.as_ref().map(|it| it.settings.pairwise.clone());
-        let holds_until = |said: &Said| {
+        let holds_until = |content: &DocumentContent| {
             if is_kept {
-                said.fresh_until
+                content.fresh_until
             } else {
-                said.read_at + HOLDS_UNREAD_FOR
+                content.read_at + MAX_UNREAD_AGE
             }
         };
-        let said = said.filter(|it| now < holds_until(it));
-        if let Some(said) = said {
+        let content = content.filter(|it| now < holds_until(it));
+        if let Some(content) = content {
             return Some(Client {
                 id: id.clone(),
                 settings: ClientSettings {
-                    pairwise: sector.unwrap_or_else(|| said.settings.pairwise.clone()),
-                    ..(*said.settings).clone()
+                    pairwise: sector.unwrap_or_else(|| content.settings.pairwise.clone()),
+                    ..(*content.settings).clone()
                 },
                 secret_hash: None,
                 registered_itself: false,
                 from_document: true,
-                document_holds_until: Some(said.read_at + HOLDS_UNREAD_FOR),
+                document_holds_until: Some(content.read_at + MAX_UNREAD_AGE),
                 created_at: kept.as_ref().map_or(now, |it| it.created_at),
                 updated_at: kept.as_ref().map_or(now, |it| it.updated_at),
             });
@@ -208,7 +210,7 @@ impl ClientDocuments {
     }
 
     /// Why there is no client of an id that is meant as the address of a document.
-    fn why_none(&self, id: &ClientId) -> Option<String> {
+    fn failure_of(&self, id: &ClientId) -> Option<String> {
         if self.policy.is_none() || !is_address(id) {
             return None;
         }
@@ -220,13 +222,13 @@ impl ClientDocuments {
     }
 }
 
-impl Known {
+impl DocumentState {
     fn is_due(&self, now: Timestamp) -> bool {
-        let is_fresh = self.said.as_ref().is_some_and(|it| now < it.fresh_until);
+        let is_fresh = self.content.as_ref().is_some_and(|it| now < it.fresh_until);
         let is_left_alone = self
             .failed
             .as_ref()
-            .is_some_and(|(at, _)| now.since(*at) < PAUSE_AFTER_FAILURE);
+            .is_some_and(|(at, _)| now.since(*at) < FAILURE_RETRY_DELAY);
         !is_fresh && !is_left_alone
     }
 
@@ -243,7 +245,7 @@ impl Known {
                 let settings = Arc::new(settings);
                 self.failed = None;
                 self.withdrawn_at = None;
-                self.said = Some(Said {
+                self.content = Some(DocumentContent {
                     settings: Arc::clone(&settings),
                     read_at: now,
                     fresh_until: now + lives,
@@ -253,8 +255,8 @@ impl Known {
             Err(failure) => {
                 let (client, why) = (id.as_str(), &failure.why);
                 tracing::info!(client, why, "the document of a client cannot be used");
-                if !failure.passes {
-                    self.said = None;
+                if !failure.is_transient {
+                    self.content = None;
                     self.withdrawn_at = Some(now);
                 }
                 self.failed = Some((now, failure));
@@ -322,7 +324,7 @@ impl AuthorizationServer {
             return Ok(());
         }
         let read = self.read_settings(policy.read, &due).await;
-        let was_withdrawn = read.as_ref().is_err_and(|failure| !failure.passes);
+        let was_withdrawn = read.as_ref().is_err_and(|failure| !failure.is_transient);
         let settings = lock(&document.known).take(read, &due.id, now);
         // Only now: whoever reads the client in between would remember what it was before.
         self.known_clients.forget(&due.id);
@@ -344,21 +346,21 @@ impl AuthorizationServer {
             require_pkce: true,
             ..self.registration.new_client()
         };
-        let said = read(&fetched.body, &due.id, base).map_err(Failure::lasting)?;
-        let mut settings = self.held_to_rules(&due.url, said)?;
+        let content = read(&fetched.body, &due.id, base).map_err(Failure::permanent)?;
+        let mut settings = self.enforce_document_rules(&due.url, content)?;
         // Whoever knows people by one identifier must not know them by another one tomorrow.
         let kept = due.kept.as_ref().map(|it| &it.settings.pairwise);
         if kept.is_some_and(|sector| *sector != settings.pairwise) {
-            return Err(Failure::lasting(PairwiseError::Fixed.to_string()));
+            return Err(Failure::permanent(PairwiseError::Fixed.to_string()));
         }
         self.check_settings(&mut settings)
-            .map_err(|error| Failure::lasting(error.to_string()))?;
+            .map_err(|error| Failure::permanent(error.to_string()))?;
         Ok((settings, lifetime(&fetched.headers)))
     }
 
     /// What holds for every client with a document, whatever it says. Grants and scopes that there are
     /// not for such a client are left out: the document is the same for all servers.
-    fn held_to_rules(
+    fn enforce_document_rules(
         &self,
         url: &DocumentUrl,
         mut settings: ClientSettings,
@@ -367,7 +369,7 @@ impl AuthorizationServer {
         // §4.1: a document that everybody can read holds no secret.
         if method.uses_secret() {
             let method = method.as_str();
-            return Err(Failure::lasting(format!(
+            return Err(Failure::permanent(format!(
                 "`token_endpoint_auth_method` is {method}; it must be `none` or `private_key_jwt`"
             )));
         }
@@ -376,10 +378,10 @@ impl AuthorizationServer {
         settings.grant_types = GrantTypes::try_from(grants.collect::<Vec<_>>())
             .ok()
             .filter(|it| it.allows(GrantType::AuthorizationCode))
-            .ok_or_else(|| Failure::lasting("`grant_types` lacks `authorization_code`"))?;
+            .ok_or_else(|| Failure::permanent("`grant_types` lacks `authorization_code`"))?;
         let uris = [&settings.redirect_uris, &settings.post_logout_redirect_uris];
         if let Some(foreign) = uris.into_iter().flatten().find(|uri| !is_own(url, uri)) {
-            return Err(Failure::lasting(format!(
+            return Err(Failure::permanent(format!(
                 "{foreign} does not belong to {}: https redirect URIs are of the origin of the `client_id`, private-use schemes are its host in reverse order",
                 url.host()
             )));
@@ -387,7 +389,7 @@ impl AuthorizationServer {
         // AIP posts there in the name of the person, and nobody vouches for the app.
         let told_at = settings.backchannel_logout.as_ref().map(|it| &it.uri);
         if let Some(foreign) = told_at.filter(|uri| !url.is_same_origin(uri.as_str())) {
-            return Err(Failure::lasting(format!(
+            return Err(Failure::permanent(format!(
                 "{foreign} does not belong to {}: `backchannel_logout_uri` is of the origin of the `client_id`",
                 url.host()
             )));
@@ -396,7 +398,7 @@ impl AuthorizationServer {
         let scope = settings.scope.iter().filter(|it| open.contains(it));
         settings.scope = scope.cloned().collect();
         if settings.scope.is_empty() {
-            return Err(Failure::lasting(
+            return Err(Failure::permanent(
                 "`scope` names nothing that an app without registration may have here",
             ));
         }
@@ -433,9 +435,9 @@ impl AuthorizationServer {
         Ok(self.client_of_request(id, kept).await?.is_some())
     }
 
-    /// What a person is told when there is no client of that id.
+    /// What a person is shown when there is no client of that id.
     pub(crate) fn unknown_client(&self, id: &ClientId) -> PageError {
-        let why = self.client_documents.why_none(id);
+        let why = self.client_documents.failure_of(id);
         why.map_or(PageError::UnknownClient, PageError::ClientDocument)
     }
 }
@@ -453,7 +455,7 @@ fn is_own(url: &DocumentUrl, uri: &RedirectUri) -> bool {
 /// The client that the parameters of a request name, itself or by an assertion, nothing of which is
 /// verified.
 fn named_client(encoded: &[u8]) -> Option<ClientId> {
-    let params = Lenient::parse(encoded);
+    let params = LenientParams::parse(encoded);
     if let Some(named) = params.get("client_id") {
         return named.parse().ok();
     }

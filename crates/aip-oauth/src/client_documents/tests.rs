@@ -72,20 +72,20 @@ fn row(holds_until: Timestamp) -> Client {
 }
 
 fn gone() -> Result<(), Failure> {
-    Err(Failure::lasting("the answer has status 404"))
+    Err(Failure::permanent("the answer has status 404"))
 }
 
 fn down() -> Result<(), Failure> {
     Err(Failure {
         why: "there is no host of this name".to_owned(),
-        passes: true,
+        is_transient: true,
     })
 }
 
 #[test]
 fn what_this_process_saw_withdrawn_holds_when_another_has_read_it_since() {
     let process = Process::new();
-    let day = HOLDS_UNREAD_FOR;
+    let day = MAX_UNREAD_AGE;
     process.takes(gone(), BEGIN);
     let now = BEGIN + HOUR * 2;
     for is_down in [false, true] {
@@ -128,7 +128,7 @@ fn what_this_process_saw_withdrawn_holds_when_another_has_read_it_since() {
 fn what_cannot_be_read_holds_for_a_day_in_every_process() {
     let process = Process::new();
     process.takes(Ok(()), BEGIN);
-    let until = BEGIN + HOLDS_UNREAD_FOR;
+    let until = BEGIN + MAX_UNREAD_AGE;
     for hours in [2, 10, 23] {
         let now = BEGIN + HOUR * hours;
         process.takes(down(), now);

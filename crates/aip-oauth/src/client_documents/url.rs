@@ -12,7 +12,7 @@ pub(crate) struct DocumentUrl(Url);
 /// Not the address of a document. The words continue "the `client_id`".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub(crate) struct NoDocumentUrl(&'static str);
+pub(crate) struct InvalidDocumentUrl(&'static str);
 
 /// Whether an identifier is meant as an address. No other one is of a client with a document.
 pub(crate) fn is_address(id: &ClientId) -> bool {
@@ -26,8 +26,8 @@ pub(crate) fn is_address(id: &ClientId) -> bool {
 impl DocumentUrl {
     /// Reads an identifier. Ports are not taken: another program of the same host could answer there
     /// in the name of its site.
-    pub(crate) fn parse(id: &ClientId) -> Result<Self, NoDocumentUrl> {
-        let refused = |why| Err(NoDocumentUrl(why));
+    pub(crate) fn parse(id: &ClientId) -> Result<Self, InvalidDocumentUrl> {
+        let refused = |why| Err(InvalidDocumentUrl(why));
         let Ok(url) = Url::parse(id.as_str()) else {
             return refused("is no URL");
         };
@@ -93,7 +93,7 @@ impl DocumentUrl {
 mod tests {
     use super::*;
 
-    fn parse(id: &str) -> Result<DocumentUrl, NoDocumentUrl> {
+    fn parse(id: &str) -> Result<DocumentUrl, InvalidDocumentUrl> {
         DocumentUrl::parse(&id.parse().unwrap())
     }
 

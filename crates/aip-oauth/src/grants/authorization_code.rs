@@ -4,7 +4,9 @@ use aip_keys::TokenKind;
 use aip_storage::audit::AuditKind;
 use aip_storage::grant::{CodeRedemption, RedeemCode, RevokeReason};
 
-use super::{GrantRefusal, Narrowed, Redeeming, TokenError, TokenResponse, Unusable, missing};
+use super::{
+    CheckedTokenRequest, GrantRefusal, NarrowedTo, TokenError, TokenResponse, Unusable, missing,
+};
 use crate::AuthorizationServer;
 use crate::dpop::ProvenKey;
 use crate::pkce;
@@ -12,9 +14,9 @@ use crate::pkce;
 impl AuthorizationServer {
     pub(super) async fn redeem_authorization_code(
         &self,
-        redeeming: &Redeeming<'_>,
+        redeeming: &CheckedTokenRequest<'_>,
     ) -> Result<TokenResponse, TokenError> {
-        let Redeeming {
+        let CheckedTokenRequest {
             params,
             client,
             key,
@@ -39,9 +41,9 @@ impl AuthorizationServer {
             let granted = self
                 .storage
                 .code_resources(&code, &client.id, self.clock.now());
-            self.narrowed_if_granted(params, granted.await?)?
+            self.narrowed_resources(params, granted.await?)?
         } else {
-            Narrowed::default()
+            NarrowedTo::default()
         };
         let minted = self.mint(client, TokenKind::RefreshToken.mint(&*self.rng), narrowed);
         let redemption = CodeRedemption {
@@ -61,7 +63,7 @@ impl AuthorizationServer {
             }
             RedeemCode::AlreadySpent(grant) => {
                 self.known_tokens.forget_grants(|it| it.id == grant.id);
-                self.note(
+                self.audit(
                     AuditKind::CodeReplayed,
                     &grant,
                     RevokeReason::CodeReplayed.as_str(),

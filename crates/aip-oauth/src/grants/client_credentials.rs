@@ -5,25 +5,25 @@ use aip_keys::TokenKind;
 use aip_storage::client::Client;
 use aip_storage::client_token::ClientToken;
 
-use super::{Redeeming, TokenError, TokenResponse, token_type};
+use super::{CheckedTokenRequest, TokenError, TokenResponse, token_type};
 use crate::AuthorizationServer;
 use crate::access_token::AccessTokenContent;
 use crate::dpop::ProvenKey;
-use crate::offending::beyond;
+use crate::invalid_values::scopes_not_allowed;
 
 impl AuthorizationServer {
-    pub(super) async fn give_client_token(
+    pub(super) async fn issue_client_token(
         &self,
-        redeeming: &Redeeming<'_>,
+        redeeming: &CheckedTokenRequest<'_>,
     ) -> Result<TokenResponse, TokenError> {
-        let Redeeming {
+        let CheckedTokenRequest {
             params,
             client,
             key,
         } = redeeming;
         let client = client.client();
         let scope = client_scope(client, params.get("scope"))?;
-        let audience = self.asked_resources(params, client)?;
+        let audience = self.requested_resources(params, client)?;
         let now = self.clock.now();
         let life = client.settings.access_token_ttl;
         let (new, hash) = self.new_access_token(client, TokenKind::ClientToken);
@@ -86,7 +86,7 @@ fn client_scope(client: &Client, asked: Option<&str>) -> Result<ScopeSet, TokenE
     if !registered.covers_all(&asked) {
         return Err(TokenError::Scope(format!(
             "`scope` goes beyond what the client registered: {}",
-            beyond(&asked, registered)
+            scopes_not_allowed(&asked, registered)
         )));
     }
     Ok(asked)

@@ -4,7 +4,7 @@
 use aip_keys::TokenKind;
 use aip_storage::device::{DevicePoll, PollDevice};
 
-use super::{Narrowed, Redeeming, TokenError, TokenResponse, Unusable, missing};
+use super::{CheckedTokenRequest, NarrowedTo, TokenError, TokenResponse, Unusable, missing};
 use crate::AuthorizationServer;
 use crate::dpop::ProvenKey;
 
@@ -18,10 +18,10 @@ pub enum DeviceWait {
     /// Ask again after the interval, which is 5 seconds longer from now on.
     #[error("nobody has decided about the code yet; wait 5 seconds longer between two requests")]
     SlowDown,
-    /// It is over.
+    /// It has ended.
     #[error("the person did not allow the app")]
     AccessDenied,
-    /// It is over.
+    /// It has ended.
     #[error("the code has expired")]
     ExpiredToken,
 }
@@ -36,9 +36,9 @@ impl DeviceWait {
 impl AuthorizationServer {
     pub(super) async fn redeem_device_code(
         &self,
-        redeeming: &Redeeming<'_>,
+        redeeming: &CheckedTokenRequest<'_>,
     ) -> Result<TokenResponse, TokenError> {
-        let Redeeming {
+        let CheckedTokenRequest {
             params,
             client,
             key,
@@ -55,9 +55,9 @@ impl AuthorizationServer {
             let asked = self
                 .storage
                 .device_resources(&code, &client.id, self.clock.now());
-            self.narrowed_if_granted(params, asked.await?)?
+            self.narrowed_resources(params, asked.await?)?
         } else {
-            Narrowed::default()
+            NarrowedTo::default()
         };
         let minted = self.mint(client, TokenKind::RefreshToken.mint(&*self.rng), narrowed);
         let poll = DevicePoll {

@@ -3,7 +3,7 @@
 mod authorization_code;
 mod client_credentials;
 mod device_code;
-mod read_so_far;
+mod partial_claims;
 mod refresh_token;
 mod token_exchange;
 
@@ -24,14 +24,14 @@ use tokio::time::timeout;
 use tracing::Instrument as _;
 
 pub use self::device_code::DeviceWait;
-use self::read_so_far::{Known, ReadSoFar};
+use self::partial_claims::{ClaimsReader, ReadClaims};
 use crate::AuthorizationServer;
 use crate::access_token::{AccessTokenContent, NewAccessToken};
 use crate::claims::{Emails, PersonClaims, Profiles};
 use crate::client_auth::{AuthenticatedClient, ClientAuthError, ClientRequest};
 use crate::dpop::{ProofError, ProvenKey};
 use crate::id_token::IdTokenSubject;
-use crate::offending::quoted;
+use crate::invalid_values::quoted;
 use crate::params::{Params, ParamsError};
 use crate::resource_indicators::TargetError;
 use crate::signing::SigningError;
@@ -47,7 +47,7 @@ pub const SUPPORTED_GRANTS: &[GrantType] = &[
 
 /// How long the answer to a token request waits for what servers of others say of the person. Clients wait
 /// for an answer for 5 seconds or longer.
-const CLAIMS_AWAITED_FOR: Duration = Duration::from_secs(1);
+const CLAIMS_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Tokens for an app.
 #[derive(Debug)]
@@ -144,7 +144,7 @@ pub enum Unusable {
 }
 
 impl GrantRefusal {
-    /// What the log is told: more than the caller.
+    /// What the log says: more than the caller.
     pub fn reason(&self) -> String {
         match self {
             Self::Unusable(why) => format!("the code or token is refused: {why}"),
@@ -160,7 +160,7 @@ impl From<Unusable> for TokenError {
 }
 
 /// The parameters and the client of a token request, both checked.
-struct Redeeming<'a> {
+struct CheckedTokenRequest<'a> {
     params: &'a Params,
     client: &'a AuthenticatedClient,
     key: Option<ProvenKey>,
@@ -189,23 +189,23 @@ impl AuthorizationServer {
         if client.client().settings.dpop_bound_access_tokens && key.is_none() {
             return Err(ProofError::Missing.into());
         }
-        let redeeming = Redeeming {
+        let request = CheckedTokenRequest {
             params: &params,
             client: &client,
             key,
         };
         match grant_type {
-            GrantType::AuthorizationCode => self.redeem_authorization_code(&redeeming).await,
-            GrantType::RefreshToken => self.redeem_refresh_token(&redeeming).await,
-            GrantType::ClientCredentials => self.give_client_token(&redeeming).await,
-            GrantType::DeviceCode => self.redeem_device_code(&redeeming).await,
-            GrantType::TokenExchange => self.exchange_token(&redeeming).await,
+            GrantType::AuthorizationCode => self.redeem_authorization_code(&request).await,
+            GrantType::RefreshToken => self.redeem_refresh_token(&request).await,
+            GrantType::ClientCredentials => self.issue_client_token(&request).await,
+            GrantType::DeviceCode => self.redeem_device_code(&request).await,
+            GrantType::TokenExchange => self.exchange_token(&request).await,
         }
     }
 }
 
 /// A freshly minted access token and the hashes to be stored.
-struct Minted {
+struct MintedTokens {
     access: NewAccessToken,
     refresh: SecretString,
     tokens: NewTokens,
@@ -214,13 +214,13 @@ struct Minted {
 
 /// What a token request asks for of its grant; what is absent is the grant's.
 #[derive(Default)]
-struct Narrowed {
+struct NarrowedTo {
     scope: Option<ScopeSet>,
     audience: Option<ResourceList>,
 }
 
 impl AuthorizationServer {
-    fn mint(&self, client: &Client, refresh: SecretString, narrowed: Narrowed) -> Minted {
+    fn mint(&self, client: &Client, refresh: SecretString, narrowed: NarrowedTo) -> MintedTokens {
         let now = self.clock.now();
         let (access, access_hash) = self.new_access_token(client, TokenKind::AccessToken);
         let settings = &client.settings;
@@ -238,7 +238,7 @@ impl AuthorizationServer {
             refresh: self.hash(&refresh),
             refresh_expires_at: now + refresh_ttl,
         };
-        Minted {
+        MintedTokens {
             access,
             refresh,
             tokens,
@@ -247,17 +247,17 @@ impl AuthorizationServer {
     }
 
     /// The resources of a token request, of those that were asked for at first. `None` when nothing
-    /// was: then there is no such code, which is told when it is to be spent.
-    fn narrowed_if_granted(
+    /// was: then there is no such code, which is reported when it is spent.
+    fn narrowed_resources(
         &self,
         params: &Params,
         granted: Option<ResourceList>,
-    ) -> Result<Narrowed, TargetError> {
+    ) -> Result<NarrowedTo, TargetError> {
         let audience = match granted {
             Some(granted) => self.narrowed_audience(params, &granted)?,
             None => None,
         };
-        Ok(Narrowed {
+        Ok(NarrowedTo {
             scope: None,
             audience,
         })
@@ -271,7 +271,7 @@ impl AuthorizationServer {
     /// The claims for the `id_token`. The code or refresh token is spent already, so that the answer must
     /// neither fail because of them nor take so long that its app gives up waiting for it: an app that
     /// misses them asks userinfo, which has by then what was read here.
-    async fn person_claims_or_none(
+    async fn person_claims_in_time(
         &self,
         grant: &Grant,
         scope: &ScopeSet,
@@ -280,7 +280,7 @@ impl AuthorizationServer {
         if !by_scope && grant.claims.is_empty() {
             return PersonClaims::default();
         }
-        let read = Arc::new(ReadSoFar {
+        let read = Arc::new(ClaimsReader {
             emails: Arc::clone(&self.emails),
             profiles: Arc::clone(&self.profiles),
             email: OnceLock::new(),
@@ -300,11 +300,11 @@ impl AuthorizationServer {
             }
             .in_current_span(),
         ));
-        let claims = if let Ok(Ok(claims)) = timeout(CLAIMS_AWAITED_FOR, reading).await {
+        let claims = if let Ok(Ok(claims)) = timeout(CLAIMS_TIMEOUT, reading).await {
             claims
         } else {
             tracing::info!(grant = %grant.id, "claims not read in time, ID token issued with what is known");
-            let so_far = Arc::new(Known {
+            let so_far = Arc::new(ReadClaims {
                 email: read.email.get().cloned(),
                 profile: read.profile.get().cloned(),
             });
@@ -331,7 +331,7 @@ impl AuthorizationServer {
         client: &Client,
         grant: &Grant,
         nonce: Option<&str>,
-        minted: Minted,
+        minted: MintedTokens,
         key: Option<&ProvenKey>,
     ) -> Result<TokenResponse, TokenError> {
         RequestNotes::note_account(grant.subject.as_str());
@@ -352,7 +352,7 @@ impl AuthorizationServer {
         let access_token = self.finish_access_token(client, minted.access, &content)?;
         let id_token = if scope.contains(&Scope::OpenId(OpenIdScope::OpenId)) {
             let by_scope = client.settings.claims_in_id_token;
-            let person = self.person_claims_or_none(grant, &scope, by_scope).await;
+            let person = self.person_claims_in_time(grant, &scope, by_scope).await;
             let about = IdTokenSubject {
                 grant,
                 nonce,

@@ -13,10 +13,12 @@ use aip_storage::client::{Client, ClientId, SecurityProfile};
 use aip_storage::grant::{Grant, RevokeReason, Rotate, Rotation};
 use aip_storage::upstream::UpstreamState;
 
-use super::{GrantRefusal, Narrowed, Redeeming, TokenError, TokenResponse, Unusable, missing};
+use super::{
+    CheckedTokenRequest, GrantRefusal, NarrowedTo, TokenError, TokenResponse, Unusable, missing,
+};
 use crate::AuthorizationServer;
 use crate::dpop::ProvenKey;
-use crate::offending::beyond;
+use crate::invalid_values::scopes_not_allowed;
 use crate::params::Params;
 
 /// The longest grace of a Bearer token of a public client: whoever stole it could use it as well
@@ -26,9 +28,9 @@ const PUBLIC_BEARER_GRACE: Duration = Duration::from_secs(10);
 impl AuthorizationServer {
     pub(super) async fn redeem_refresh_token(
         &self,
-        redeeming: &Redeeming<'_>,
+        redeeming: &CheckedTokenRequest<'_>,
     ) -> Result<TokenResponse, TokenError> {
-        let Redeeming {
+        let CheckedTokenRequest {
             params,
             client,
             key,
@@ -55,7 +57,7 @@ impl AuthorizationServer {
             self.narrowed(&client.id, &hash, asked.as_ref(), params)
                 .await?
         } else {
-            Narrowed::default()
+            NarrowedTo::default()
         };
         // FAPI 2.0 Security Profile §5.3.2.1: no rotation, since nobody can use the tokens without
         // the client's keys, and an answer that is lost would cost the grant.
@@ -83,7 +85,7 @@ impl AuthorizationServer {
             }
             Rotate::Replayed(grant) => {
                 self.known_tokens.forget_grants(|it| it.id == grant.id);
-                self.note(
+                self.audit(
                     AuditKind::RefreshReplayed,
                     &grant,
                     RevokeReason::RefreshReplayed.as_str(),
@@ -91,7 +93,7 @@ impl AuthorizationServer {
                 .await?;
                 Err(TokenError::Grant(GrantRefusal::Replayed))
             }
-            Rotate::Ended(grant) => Err(TokenError::Grant(self.why_ended(&grant).await?)),
+            Rotate::Ended(grant) => Err(TokenError::Grant(self.end_reason(&grant).await?)),
             Rotate::Refused => {
                 let why = self.storage.why_refresh_refused(&rotation).await?;
                 Err(Unusable::from(why).into())
@@ -102,20 +104,20 @@ impl AuthorizationServer {
     /// The scope and the resource servers of the new access token. Many libraries repeat at each refresh what they asked for
     /// at first (RFC 6749 §6 lets them): what of that was not granted is left out, in a repeat
     /// within the grace as at first. What was never asked for is refused. Nothing when there is no
-    /// such token, which is told when it is to be spent.
+    /// such token, which is reported when it is spent.
     async fn narrowed(
         &self,
         client: &ClientId,
         refresh: &TokenHash,
         asked: Option<&ScopeSet>,
         params: &Params,
-    ) -> Result<Narrowed, TokenError> {
+    ) -> Result<NarrowedTo, TokenError> {
         let token = self
             .storage
             .refresh_token(refresh, self.clock.now())
             .await?;
         let Some(token) = token.filter(|it| it.grant.client_id == *client) else {
-            return Ok(Narrowed::default());
+            return Ok(NarrowedTo::default());
         };
         let grant = token.grant;
         if let Some(asked) = asked
@@ -123,17 +125,17 @@ impl AuthorizationServer {
         {
             return Err(TokenError::Scope(format!(
                 "the authorization request did not ask for all of `scope`: {}",
-                beyond(asked, &grant.asked)
+                scopes_not_allowed(asked, &grant.asked)
             )));
         }
-        Ok(Narrowed {
+        Ok(NarrowedTo {
             scope: asked.map(|asked| asked.intersect(&grant.scope)),
             audience: self.narrowed_audience(params, &grant.resources)?,
         })
     }
 
-    /// What the app is told: when its grant ended with the session at the PDS, why that did.
-    async fn why_ended(&self, grant: &Grant) -> Result<GrantRefusal, StorageError> {
+    /// What the app receives: when its grant ended with the session at the PDS, why that did.
+    async fn end_reason(&self, grant: &Grant) -> Result<GrantRefusal, StorageError> {
         let revoked = grant.revoked.as_ref().map(|it| it.reason);
         let reason = revoked.unwrap_or(RevokeReason::UpstreamEnded);
         if reason == RevokeReason::UpstreamEnded

@@ -15,12 +15,12 @@ use aip_storage::delegation::{DelegatedToken, DelegationForCall};
 use aip_storage::grant::{AccessToken, Grant};
 use aip_storage::requested_claims::RequestedClaims;
 
-use super::{Redeeming, TokenError, TokenResponse, missing, token_type};
+use super::{CheckedTokenRequest, TokenError, TokenResponse, missing, token_type};
 use crate::AuthorizationServer;
 use crate::access_token::AccessTokenContent;
 use crate::delegation::effective_scope;
 use crate::dpop::{ProofError, ProvenKey};
-use crate::offending::quoted;
+use crate::invalid_values::quoted;
 use crate::params::Params;
 use crate::resource_indicators::TargetError;
 
@@ -30,16 +30,16 @@ const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
 impl AuthorizationServer {
     pub(super) async fn exchange_token(
         &self,
-        redeeming: &Redeeming<'_>,
+        redeeming: &CheckedTokenRequest<'_>,
     ) -> Result<TokenResponse, TokenError> {
-        let Redeeming {
+        let CheckedTokenRequest {
             params,
             client,
             key,
         } = redeeming;
         let (client, key) = (client.client(), key.as_ref());
         check_form(params)?;
-        let asked = asked_scope(params)?;
+        let asked = requested_scope(params)?;
         let subject = self.subject_token(params, client, key).await?;
         let (owner, delegate) = (requested_subject(params)?, subject.grant.subject.clone());
         if owner == delegate {
@@ -208,7 +208,7 @@ fn check_form(params: &Params) -> Result<(), TokenError> {
     Ok(())
 }
 
-fn asked_scope(params: &Params) -> Result<Option<ScopeSet>, TokenError> {
+fn requested_scope(params: &Params) -> Result<Option<ScopeSet>, TokenError> {
     let asked = params.get("scope").map(str::parse).transpose();
     asked.map_err(|error| TokenError::Scope(format!("`scope` is malformed: {error}")))
 }

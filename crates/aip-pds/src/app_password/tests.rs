@@ -182,7 +182,7 @@ async fn a_pds_that_repeats_the_password_is_not_quoted() {
 }
 
 #[tokio::test]
-async fn a_refusal_is_told_apart_from_trouble_that_passes() {
+async fn a_refusal_is_distinguished_from_trouble_that_passes() {
     let world = World::new();
     let proven = proven(&world).await;
     let wrong = r#"{"error":"AuthenticationRequired","message":"Invalid password"}"#;

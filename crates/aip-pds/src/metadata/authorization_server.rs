@@ -8,7 +8,7 @@ use aip_base::{Http, excerpt};
 use serde::Deserialize;
 use url::Url;
 
-use crate::cache::Weighed;
+use crate::cache::ByteSize;
 
 use super::{MetadataCheck, MetadataError, endpoint, failed, fetch, parse};
 
@@ -114,7 +114,7 @@ fn checked(issuer: &Issuer, document: Document) -> Result<AuthServer, MetadataCh
         ),
     ];
     if let Some((field, _)) = switches.into_iter().find(|(_, right)| !right) {
-        return Err(MetadataCheck::Switch(field));
+        return Err(MetadataCheck::WrongBoolean(field));
     }
     let at = |field, text: &Option<String>| endpoint(issuer, field, text.as_deref());
     Ok(AuthServer {
@@ -143,7 +143,7 @@ fn checked(issuer: &Issuer, document: Document) -> Result<AuthServer, MetadataCh
     })
 }
 
-impl Weighed for Arc<AuthServer> {
+impl ByteSize for Arc<AuthServer> {
     fn bytes(&self) -> usize {
         let revocation = self.revocation_endpoint.as_ref();
         let endpoints = [

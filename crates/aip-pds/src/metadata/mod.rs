@@ -13,8 +13,8 @@ pub use authorization_server::AuthServer;
 pub(crate) use authorization_server::fetch_auth_server;
 pub(crate) use protected_resource::{TrustedServer, fetch_issuer};
 
-use crate::cache::{Transient, Weighed};
-use crate::document::{DOCUMENT, get, says_json};
+use crate::cache::{ByteSize, Transient};
+use crate::document::{DOCUMENT_LIMITS, get, says_json};
 
 /// The longest URL of an endpoint.
 const MAX_URL: usize = 2048;
@@ -88,9 +88,9 @@ pub enum MetadataCheck {
         /// The value it must not contain.
         value: &'static str,
     },
-    /// A switch must be on (or not off).
+    /// A boolean member must be true, or must not be false.
     #[error("`{0}` has the wrong value")]
-    Switch(&'static str),
+    WrongBoolean(&'static str),
     /// An endpoint is missing or not an https URL of a named host.
     #[error("`{field}` is not usable: {reason}")]
     Endpoint {
@@ -112,14 +112,14 @@ impl MetadataError {
     }
 }
 
-impl Weighed for MetadataError {
+impl ByteSize for MetadataError {
     /// The texts of others in it are cut when it is made.
     fn bytes(&self) -> usize {
         1024
     }
 }
 
-impl Weighed for Issuer {
+impl ByteSize for Issuer {
     fn bytes(&self) -> usize {
         self.as_str().len()
     }
@@ -136,7 +136,7 @@ async fn fetch(http: &dyn Http, url: &str) -> Result<Fetched, MetadataError> {
         url: url.to_owned(),
         reason: excerpt(&error.to_string()),
     };
-    get(http, url, DOCUMENT).await.map_err(unreachable)
+    get(http, url, DOCUMENT_LIMITS).await.map_err(unreachable)
 }
 
 /// The document in an answer that is exactly 200 and JSON.

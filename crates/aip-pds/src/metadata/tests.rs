@@ -71,8 +71,13 @@ async fn what_a_document_says_is_cut_before_it_is_in_an_error() {
         with_resource(json(&resource_metadata(PDS, &long))).await,
         with_resource(|| answer(200, "{}", &[("content-encoding", "gzip")])).await,
     ] {
-        let told = error.to_string();
-        assert!(told.len() < 500, "{} bytes: {}", told.len(), &told[..300]);
+        let message = error.to_string();
+        assert!(
+            message.len() < 500,
+            "{} bytes: {}",
+            message.len(),
+            &message[..300]
+        );
     }
     let zipped = with_resource(|| answer(200, "{}", &[("content-encoding", "gzip")])).await;
     assert!(
@@ -140,12 +145,12 @@ async fn redirects_other_statuses_and_pages_are_not_metadata() {
 
 #[tokio::test]
 async fn hostile_json_is_an_error_and_nothing_more() {
-    let twice =
+    let duplicate_member =
         format!(r#"{{"resource":"{PDS}","resource":"{PDS}","authorization_servers":["{AUTH}"]}}"#);
     let deep = "[".repeat(100_000);
     let huge = format!(r#"{{"resource":{}}}"#, "9".repeat(10_000));
     for body in [
-        twice,
+        duplicate_member,
         deep,
         huge,
         "\u{0}".to_owned(),
@@ -263,7 +268,7 @@ async fn every_capability_of_the_profile_is_required() {
     ] {
         for value in [json!(false), Value::Null] {
             let check = check_of(with_server(field, value).await.unwrap_err());
-            assert_eq!(check, MetadataCheck::Switch(field));
+            assert_eq!(check, MetadataCheck::WrongBoolean(field));
         }
     }
     let check = check_of(
@@ -273,7 +278,7 @@ async fn every_capability_of_the_profile_is_required() {
     );
     assert_eq!(
         check,
-        MetadataCheck::Switch("require_request_uri_registration")
+        MetadataCheck::WrongBoolean("require_request_uri_registration")
     );
 }
 

@@ -61,7 +61,7 @@ pub enum CallbackError {
 impl Callback {
     /// Parses the query string of the callback.
     pub fn parse(query: &str) -> Result<Self, CallbackError> {
-        const NAMES: [&str; 6] = [
+        const PARAMETER_NAMES: [&str; 6] = [
             "state",
             "iss",
             "code",
@@ -71,14 +71,14 @@ impl Callback {
         ];
         let mut values: [Option<String>; 6] = Default::default();
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-            let Some(index) = NAMES.iter().position(|known| *known == name) else {
+            let Some(index) = PARAMETER_NAMES.iter().position(|known| *known == name) else {
                 continue;
             };
             if value.len() > MAX_VALUE {
-                return Err(CallbackError::TooLong(NAMES[index]));
+                return Err(CallbackError::TooLong(PARAMETER_NAMES[index]));
             }
             if values[index].replace(value.into_owned()).is_some() {
-                return Err(CallbackError::Repeated(NAMES[index]));
+                return Err(CallbackError::Repeated(PARAMETER_NAMES[index]));
             }
         }
         let [state, iss, code, error, description, response] = values;
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_without_a_code_is_told_apart_and_needs_the_issuer_too() {
+    fn an_error_without_a_code_is_distinguished_and_needs_the_issuer_too() {
         let query = "state=s&error=access_denied&error_description=No+thanks";
         assert_eq!(code(query), Err(CallbackError::NoIssuer));
         let denied = CallbackError::Denied {

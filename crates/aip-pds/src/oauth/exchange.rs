@@ -75,7 +75,7 @@ impl From<RequestError> for ExchangeError {
 }
 
 /// The answer to a POST that the server did not refuse.
-pub(super) struct Posted {
+pub(super) struct PostResponse {
     /// When the request was sent that was answered.
     pub(super) sent_at: Timestamp,
     /// Its body, decoded.
@@ -84,7 +84,7 @@ pub(super) struct Posted {
     broke: Option<HttpError>,
 }
 
-impl Posted {
+impl PostResponse {
     /// The error of an answer in which something is not found: what is wrong with it, unless it
     /// broke off.
     pub(super) fn without(self, what: String) -> ExchangeError {
@@ -111,7 +111,7 @@ impl PdsClient {
         endpoint: &Url,
         params: &[(&str, &str)],
         deadline: Duration,
-    ) -> Result<Posted, ExchangeError> {
+    ) -> Result<PostResponse, ExchangeError> {
         let origin = server.issuer.origin();
         let key = NonceKey {
             session: keys.session,
@@ -186,7 +186,7 @@ fn demands_nonce(answer: &Fetched) -> bool {
         || (answer.status.is_client_error() && error() == Some("use_dpop_nonce".into()))
 }
 
-fn judge(sent_at: Timestamp, answer: Partial) -> Result<Posted, ExchangeError> {
+fn judge(sent_at: Timestamp, answer: Partial) -> Result<PostResponse, ExchangeError> {
     let Partial { fetched, broke } = answer;
     let status = fetched.status;
     let members = members(&fetched.body).unwrap_or_default();
@@ -195,7 +195,7 @@ fn judge(sent_at: Timestamp, answer: Partial) -> Result<Posted, ExchangeError> {
     // A refresh token is given once, whatever the status above it is.
     let gives = text("refresh_token").is_some() || text("access_token").is_some();
     if (error.is_none() && gives) || (status.is_success() && (error.is_none() || gives)) {
-        return Ok(Posted {
+        return Ok(PostResponse {
             sent_at,
             body: fetched.body,
             broke,

@@ -49,7 +49,7 @@ impl ClientIdentity {
         }
     }
 
-    /// The client's id.
+    /// The `client_id` that AIP uses at PDSs.
     pub fn client_id(&self) -> &str {
         match self {
             Self::Loopback { client_id } | Self::Confidential { client_id, .. } => client_id,

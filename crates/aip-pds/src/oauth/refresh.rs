@@ -186,7 +186,7 @@ impl PdsClient {
         let params = [("token", token.expose_secret())];
         let revoked = self.post(keys, server, endpoint, &params, request::IDEMPOTENT_TIMEOUT);
         match revoked.await {
-            // RFC 7009 §2.2 answers 200 to a token that is over; some servers say that it is.
+            // RFC 7009 §2.2 answers 200 to a token that has expired; some servers say that it is.
             Err(ExchangeError::Refused { error, .. })
                 if matches!(error.as_str(), "invalid_token" | "invalid_grant") =>
             {

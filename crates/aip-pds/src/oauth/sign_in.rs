@@ -23,7 +23,7 @@ const MAX_REQUEST_URI: usize = 2048;
 /// What to ask an authorization server for.
 #[derive(Debug, Clone, Copy)]
 pub struct PushedRequest<'a> {
-    /// The server.
+    /// The authorization server that the request is pushed to.
     pub server: &'a AuthServer,
     /// The keys of the session that begins.
     pub keys: &'a SessionKeys,
@@ -51,7 +51,7 @@ pub struct StartedSignIn {
 /// A finished sign-in.
 #[derive(Debug)]
 pub struct SignedIn {
-    /// The tokens.
+    /// What the token endpoint gave, already proved to be for the account.
     pub tokens: TokenSet,
     /// Who signed in.
     pub identity: ProvenIdentity,

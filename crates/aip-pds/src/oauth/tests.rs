@@ -404,7 +404,7 @@ async fn a_refresh_gives_new_tokens_for_the_same_account() {
 }
 
 #[tokio::test]
-async fn failures_of_a_refresh_are_told_apart_by_what_they_mean() {
+async fn failures_of_a_refresh_are_distinguished_by_what_they_mean() {
     type Meaning = fn(&RefreshError) -> bool;
     let oauth = |status, error: &str| {
         let body = json!({ "error": error, "error_description": "why" }).to_string();

@@ -123,7 +123,7 @@ fn the_labels_of_servers_are_few() {
         ("https://evil-bsky.network", "other"),
         ("https://pds.example.org", "other"),
     ] {
-        assert_eq!(class(&Origin::parse(origin).unwrap()), label);
+        assert_eq!(server_class(&Origin::parse(origin).unwrap()), label);
     }
 }
 

@@ -146,7 +146,7 @@ async fn an_outage_is_not_an_answer_about_the_account() {
                 .await
                 .unwrap_err();
             assert!(
-                matches!(error, ProofError::CannotTell(_)),
+                matches!(error, ProofError::Indeterminate(_)),
                 "{url} {status}: {error}"
             );
         }

@@ -7,7 +7,7 @@ use aip_atproto::{Did, DidDocument};
 use aip_base::{Fetched, HttpError, excerpt};
 
 use super::{ResolveError, Resolver};
-use crate::document::{DOCUMENT, get};
+use crate::document::{DOCUMENT_LIMITS, get};
 use crate::trace::{Step, Trace};
 
 impl Resolver {
@@ -31,7 +31,7 @@ impl Resolver {
                 "plc"
             };
             metrics::counter!("aip_did_documents_read_total", "method" => method).increment(1);
-            let answer = get(&*self.http, &url, DOCUMENT).await;
+            let answer = get(&*self.http, &url, DOCUMENT_LIMITS).await;
             match read(did, answer) {
                 Ok(document) => {
                     let pds = document.pds_endpoint().map_or("none", |pds| pds.as_str());

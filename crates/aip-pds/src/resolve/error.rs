@@ -2,7 +2,7 @@
 
 use aip_atproto::{Did, Handle};
 
-use crate::cache::{Transient, Weighed};
+use crate::cache::{ByteSize, Transient};
 
 /// Why a handle or DID could not be resolved.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -50,7 +50,7 @@ impl ResolveError {
     }
 }
 
-impl Weighed for ResolveError {
+impl ByteSize for ResolveError {
     /// The texts of others in it are cut when it is made.
     fn bytes(&self) -> usize {
         512

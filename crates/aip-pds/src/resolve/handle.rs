@@ -8,7 +8,7 @@ use serde::Deserialize;
 use url::form_urlencoded;
 
 use super::{ResolveError, Resolver};
-use crate::document::{DOCUMENT, LINE, get};
+use crate::document::{DOCUMENT_LIMITS, ONE_LINE_LIMITS, get};
 use crate::trace::{Step, Trace};
 
 /// A DID that a handle leads to.
@@ -125,7 +125,7 @@ impl Resolver {
     async fn ask_host(&self, handle: &Handle) -> (Answer, Step) {
         let url = format!("https://{handle}/.well-known/atproto-did");
         let step = Step::begin(&*self.clock, "HTTPS", url.as_str());
-        match get(&*self.http, &url, LINE).await {
+        match get(&*self.http, &url, ONE_LINE_LIMITS).await {
             Ok(answer) if answer.status.is_success() => {
                 // The reference reads the first line.
                 let text = String::from_utf8_lossy(&answer.body);
@@ -157,8 +157,8 @@ impl Resolver {
             &*self.http,
             &url,
             Limits {
-                deadline: LINE.deadline,
-                ..DOCUMENT
+                deadline: ONE_LINE_LIMITS.deadline,
+                ..DOCUMENT_LIMITS
             },
         )
         .await
@@ -195,7 +195,7 @@ fn decide(
     Ok(None)
 }
 
-fn parsed(text: &str, step: crate::trace::Begun<'_>) -> (Answer, Step) {
+fn parsed(text: &str, step: crate::trace::RunningStep<'_>) -> (Answer, Step) {
     match Did::parse(text) {
         Ok(did) => {
             let step = step.found(did.as_str());
@@ -208,7 +208,7 @@ fn parsed(text: &str, step: crate::trace::Begun<'_>) -> (Answer, Step) {
     }
 }
 
-fn not_found_or_failed(status: StatusCode, step: crate::trace::Begun<'_>) -> (Answer, Step) {
+fn not_found_or_failed(status: StatusCode, step: crate::trace::RunningStep<'_>) -> (Answer, Step) {
     let outcome = format!("status {}", status.as_u16());
     // 403 and 429 are how bot protection answers: that says nothing about the handle.
     let definite = matches!(status.as_u16(), 300..=400 | 404 | 410);
@@ -220,7 +220,7 @@ fn not_found_or_failed(status: StatusCode, step: crate::trace::Begun<'_>) -> (An
     (answer, step.failed(outcome))
 }
 
-fn failed(error: &dyn std::error::Error, step: crate::trace::Begun<'_>) -> (Answer, Step) {
+fn failed(error: &dyn std::error::Error, step: crate::trace::RunningStep<'_>) -> (Answer, Step) {
     let reason = excerpt(&error.to_string());
     (Answer::Failed(reason.clone()), step.failed(reason))
 }

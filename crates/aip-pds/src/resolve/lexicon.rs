@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use url::form_urlencoded;
 
 use super::{Freshness, Resolver};
-use crate::cache::{CachePolicy, Capacity, Transient, Weighed};
+use crate::cache::{ByteSize, CachePolicy, Capacity, Transient};
 use crate::document::get;
 use crate::trace::Trace;
 
@@ -63,7 +63,7 @@ struct Record {
 
 impl Resolver {
     /// The permission set that is published as `set`, from the cache if it is there. If it is read for
-    /// this caller, `begin` is told before.
+    /// this caller, `begin` is called before.
     pub async fn permission_set(
         &self,
         set: &Nsid,
@@ -83,8 +83,8 @@ impl Resolver {
 
     /// That permission set as it was read at last, for a caller who may not have it read anew. It is older
     /// than it should be, and younger than 90 days.
-    pub async fn kept_permission_set(&self, set: &Nsid) -> Option<Arc<PermissionSet>> {
-        self.permission_sets.kept(set).await
+    pub async fn cached_permission_set(&self, set: &Nsid) -> Option<Arc<PermissionSet>> {
+        self.permission_sets.get_cached(set).await
     }
 
     /// Whether nobody needs to be asked for that permission set now.
@@ -172,19 +172,19 @@ impl Transient for LexiconError {
     }
 }
 
-impl Weighed for Nsid {
+impl ByteSize for Nsid {
     fn bytes(&self) -> usize {
         self.as_str().len()
     }
 }
 
-impl Weighed for Arc<PermissionSet> {
+impl ByteSize for Arc<PermissionSet> {
     fn bytes(&self) -> usize {
         self.memory_bytes()
     }
 }
 
-impl Weighed for LexiconError {
+impl ByteSize for LexiconError {
     /// The texts of others in it are cut when it is made.
     fn bytes(&self) -> usize {
         1024

@@ -72,7 +72,7 @@ async fn a_set_that_cannot_be_read_anew_is_used_for_90_days() {
 }
 
 #[tokio::test]
-async fn what_is_not_published_is_told_from_what_cannot_be_read_now() {
+async fn what_is_not_published_is_distinguished_from_what_cannot_be_read_now() {
     let cases: [Case; 7] = [
         (
             "no DNS record",

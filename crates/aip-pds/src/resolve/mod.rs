@@ -19,7 +19,7 @@ pub use known::{KnownHandle, KnownIdentity};
 pub use lexicon::LexiconError;
 
 use self::handle::HandleAnswer;
-use crate::cache::{AnswerCache, CachePolicy, Capacity, Source, Weighed};
+use crate::cache::{AnswerCache, ByteSize, CachePolicy, Capacity, Source};
 use crate::trace::{Step, Trace};
 
 /// What a cached handle may take on average, in bytes. Usual ones take half of it.
@@ -27,7 +27,7 @@ const HANDLE_BYTES: usize = 1024;
 /// What a cached document may take on average, in bytes. Usual ones have one kilobyte of JSON.
 const DOCUMENT_BYTES: usize = 2048;
 /// How old a handle is at most that is shown to a person who signs in, or told to an app then.
-const RECENT: Duration = Duration::from_mins(10);
+const RECENT_HANDLE_MAX_AGE: Duration = Duration::from_mins(10);
 
 /// Where and how to resolve.
 #[derive(Debug, Clone)]
@@ -227,6 +227,16 @@ impl Resolver {
         }
     }
 
+    /// Reads what is remembered of an account anew at its next use, because somebody says that it has
+    /// changed. While nobody answers, what is remembered is used as long as ever.
+    pub fn mark_stale(&self, did: &Did) {
+        if let Some(document) = self.documents.expire(did)
+            && let Some(handle) = document.handle()
+        {
+            self.handles.expire(handle);
+        }
+    }
+
     /// The DID that `handle` points to, one direction only.
     pub async fn did_of(
         &self,
@@ -272,7 +282,7 @@ impl Resolver {
 
     fn max_age(&self, freshness: Freshness) -> Duration {
         match freshness {
-            Freshness::Recent => RECENT,
+            Freshness::Recent => RECENT_HANDLE_MAX_AGE,
             Freshness::Cached | Freshness::Uncached => self.config.hard_age,
         }
     }
@@ -297,25 +307,25 @@ impl Resolver {
     }
 }
 
-impl Weighed for Handle {
+impl ByteSize for Handle {
     fn bytes(&self) -> usize {
         self.as_str().len()
     }
 }
 
-impl Weighed for HandleAnswer {
+impl ByteSize for HandleAnswer {
     fn bytes(&self) -> usize {
         self.did.bytes()
     }
 }
 
-impl Weighed for Did {
+impl ByteSize for Did {
     fn bytes(&self) -> usize {
         self.as_str().len()
     }
 }
 
-impl Weighed for Arc<DidDocument> {
+impl ByteSize for Arc<DidDocument> {
     fn bytes(&self) -> usize {
         let handle = self.handle().map_or(0, |handle| handle.as_str().len());
         let pds = self.pds_endpoint().map_or(0, |pds| pds.as_str().len());

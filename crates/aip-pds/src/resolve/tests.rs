@@ -50,7 +50,7 @@ async fn a_handle_leads_to_did_and_pds_and_back() {
 }
 
 #[tokio::test]
-async fn every_step_is_told_in_words() {
+async fn every_step_is_reported_in_words() {
     let world = World::with_alice();
     let mut trace = Trace::default();
     let id = AtIdentifier::parse("alice.org").unwrap();
@@ -206,7 +206,7 @@ async fn without_dns_the_host_answers_and_then_the_fallback() {
 }
 
 #[tokio::test]
-async fn nowhere_known_and_nobody_reachable_are_told_apart() {
+async fn nowhere_known_and_nobody_reachable_are_distinguished() {
     let world = World::new();
     let handle = Handle::parse("alice.org").unwrap();
     world.network.on(WELL_KNOWN, || answer(404, "", &[]));
@@ -486,7 +486,7 @@ async fn an_identity_needs_neither_a_pds_nor_a_handle_that_leads_back() {
 }
 
 #[tokio::test]
-async fn a_handle_that_cannot_be_checked_now_is_told_from_one_that_is_not_the_account_s() {
+async fn a_handle_that_cannot_be_checked_now_is_distinguished_from_one_that_is_not_the_account_s() {
     let failing = || answer(503, "", &[]);
     let none = || answer(404, "", &[]);
     let world = World::with_alice();

@@ -6,7 +6,6 @@ use super::World;
 
 /// The account.
 pub(crate) const ALICE: &str = "did:plc:aaaaaaaaaaaaaaaaaaaaaaaa";
-/// Its PDS.
 pub(crate) const PDS: &str = "https://pds.org";
 /// The authorization server of the PDS.
 pub(crate) const AUTH: &str = "https://auth.org";

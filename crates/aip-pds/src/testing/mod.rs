@@ -15,7 +15,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
 
 /// The header with which a scripted answer says that its connection breaks at its end.
-pub(crate) const CUT: &str = "x-cut";
+pub(crate) const CUT_OFF_HEADER: &str = "x-cut";
 
 /// An answer of the scripted network.
 pub(crate) type Answer = Result<Fetched, HttpError>;
@@ -115,7 +115,7 @@ impl Http for Network {
             script[0](&request)?
         };
         // A script cannot cut a body off; it says so in a header.
-        let broke = fetched.headers.get(CUT).is_some();
+        let broke = fetched.headers.get(CUT_OFF_HEADER).is_some();
         let broke = broke.then(|| HttpError::Broken("cut".to_owned()));
         Ok(Partial { fetched, broke })
     }

@@ -38,13 +38,20 @@ struct Claims {
     jti: Option<String>,
     iat: Option<NumericDate>,
     exp: Option<NumericDate>,
+    cnf: Option<Confirmation>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Confirmation {
+    jkt: String,
 }
 
 impl Inner {
-    /// The client that sent `form`, and how it proved that.
+    /// The client that sent `form` with a proof of the key `jkt`, and how it proved who it is.
     pub(crate) async fn authenticate(
         &self,
         form: &Form,
+        jkt: &Thumbprint,
     ) -> Result<(Arc<Client>, ClientAuth), OAuthError> {
         let id = form.get("client_id");
         let id = id.ok_or_else(|| OAuthError::invalid_request("client_id is required"))?;
@@ -61,7 +68,7 @@ impl Inner {
         let assertion = assertion
             .filter(|_| form.get("client_assertion_type") == Some(ASSERTION_TYPE))
             .ok_or_else(|| OAuthError::invalid_client("client_assertion is required"))?;
-        let auth = self.verify_assertion(&client, assertion).await?;
+        let auth = self.verify_assertion(&client, assertion, jkt).await?;
         Ok((client, auth))
     }
 
@@ -69,6 +76,7 @@ impl Inner {
         &self,
         client: &Client,
         assertion: &str,
+        proven: &Thumbprint,
     ) -> Result<ClientAuth, OAuthError> {
         let refused = |why: String| OAuthError::invalid_client(why);
         let jws = UnverifiedJws::parse(assertion).map_err(|error| refused(error.to_string()))?;
@@ -82,6 +90,10 @@ impl Inner {
             .map_err(|_| refused("signature verification failed".to_owned()))?;
         let claims: Claims = jws.claims().map_err(|error| refused(error.to_string()))?;
         self.check_claims(client, &claims)?;
+        // AT Protocol proposal 0010: the assertion may be bound to the key of the proof.
+        if claims.cnf.is_some_and(|cnf| cnf.jkt != proven.as_str()) {
+            return Err(refused("unexpected \"cnf\" claim value".to_owned()));
+        }
         Ok(ClientAuth::Key {
             kid: kid.map(Into::into),
             alg,

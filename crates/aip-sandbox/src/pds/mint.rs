@@ -15,7 +15,7 @@ use super::sessions::{Id, Session};
 pub struct Mint<'a> {
     /// Whose.
     pub did: &'a Did,
-    /// For which client.
+    /// The `client_id` that the session is bound to.
     pub client_id: &'a str,
     /// The key that the client's assertions are signed with; none for a public client.
     pub client_key: Option<&'a PublicJwk>,

@@ -247,6 +247,17 @@ impl Pds {
         lock(&self.inner.accounts).insert(account);
     }
 
+    /// Gives an account another handle, as its owner can at the PDS: in the directory and in DNS, too.
+    pub fn rename(&self, did: &Did, handle: &Handle) {
+        if let Some(account) = lock(&self.inner.accounts).get_mut(did.as_str()) {
+            account.handle = handle.clone();
+        }
+        self.inner.directory.change(did.as_str(), |entry| {
+            handle.as_str().clone_into(&mut entry.handle);
+        });
+        self.dns.publish(handle, did);
+    }
+
     /// Says whether the account has confirmed its e-mail address. A new account has.
     pub fn set_email_confirmed(&self, did: &Did, confirmed: bool) {
         if let Some(account) = lock(&self.inner.accounts).get_mut(did.as_str()) {
@@ -273,6 +284,14 @@ impl Pds {
         let of_account = |session: &Session| *session.did == *did.as_str();
         let now = self.inner.clock.now();
         lock(&self.inner.sessions).end_where(of_account, "ended by the account", now);
+    }
+
+    /// Ends those of one client, as its owner can at the PDS.
+    pub fn end_sessions_of_client(&self, did: &Did, client_id: &str) {
+        let of_client =
+            |session: &Session| *session.did == *did.as_str() && *session.client_id == *client_id;
+        let now = self.inner.clock.now();
+        lock(&self.inner.sessions).end_where(of_client, "ended by the account", now);
     }
 
     /// The newest OAuth sessions that ended, oldest first, and why they did.

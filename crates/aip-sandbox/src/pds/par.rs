@@ -61,7 +61,7 @@ impl Site {
         let inner = &self.inner;
         let jkt = inner.check_proof(&self.nonces, &inner.issuer, request, None)?;
         let form = request.form();
-        let (client, auth) = inner.authenticate(&form).await?;
+        let (client, auth) = inner.authenticate(&form, &jkt).await?;
         let parameters = inner.check_parameters(&form, client, auth, jkt)?;
         let lifetime = lock(&inner.settings).lifetimes.request;
         let request_uri = inner.remember_request(parameters, lifetime);

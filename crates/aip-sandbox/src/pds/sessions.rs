@@ -43,7 +43,7 @@ pub(crate) struct Sessions {
     ended: VecDeque<EndedSession>,
 }
 
-/// A session that is over.
+/// A session that has ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EndedSession {
     /// Whose it was.

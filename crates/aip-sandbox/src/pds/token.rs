@@ -49,7 +49,7 @@ impl Site {
         let inner = &self.inner;
         let jkt = inner.check_proof(&self.nonces, &inner.issuer, request, None)?;
         let form = request.form();
-        let (client, auth) = inner.authenticate(&form).await?;
+        let (client, auth) = inner.authenticate(&form, &jkt).await?;
         let (id, session) = match form.get("grant_type") {
             Some("authorization_code") => inner.exchange_code(&form, &client, auth, jkt)?,
             Some("refresh_token") => inner.refresh(&form, &client, &auth, &jkt).await?,
@@ -64,9 +64,9 @@ impl Site {
     /// Always succeeds for an authenticated client, whatever the token is (RFC 7009 §2.2).
     pub(crate) async fn revoke(&self, request: &Received) -> Result<Reply, OAuthError> {
         let inner = &self.inner;
-        inner.check_proof(&self.nonces, &inner.issuer, request, None)?;
+        let jkt = inner.check_proof(&self.nonces, &inner.issuer, request, None)?;
         let form = request.form();
-        let (client, _) = inner.authenticate(&form).await?;
+        let (client, _) = inner.authenticate(&form, &jkt).await?;
         let token = form.get("token").unwrap_or_default();
         let name = TokenName::read("ref", token).or_else(|| {
             inner

@@ -89,7 +89,7 @@ enum Count {
 }
 
 #[derive(Debug)]
-struct Ordered {
+struct PlannedFault {
     endpoint: Endpoint,
     count: Count,
     fault: Fault,
@@ -98,7 +98,7 @@ struct Ordered {
 /// The orders that are open, oldest first.
 #[derive(Debug, Default)]
 pub(crate) struct Faults {
-    ordered: Mutex<Vec<Ordered>>,
+    ordered: Mutex<Vec<PlannedFault>>,
 }
 
 /// An order for a fault, to be finished with one of its methods.
@@ -285,7 +285,7 @@ impl Order<'_> {
     }
 
     fn place(self, fault: Fault) {
-        let ordered = Ordered {
+        let ordered = PlannedFault {
             endpoint: self.endpoint,
             count: self.count,
             fault,

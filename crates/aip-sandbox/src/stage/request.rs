@@ -21,7 +21,7 @@ pub struct Received {
     pub path: String,
     /// The query without its question mark; empty when there is none.
     pub query: String,
-    /// The headers.
+    /// As they were received.
     pub headers: HeaderMap,
     /// The body, of which journals keep the first 64 KiB.
     pub body: Bytes,

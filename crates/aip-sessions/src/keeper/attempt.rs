@@ -33,31 +33,31 @@ const INVALID_GRANT_RETRY_DELAY: Duration = Duration::from_secs(2);
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// An attempt without new tokens.
-struct Failed {
+struct FailedAttempt {
     outcome: Outcome,
     /// In words, for operators; no secret.
     error: String,
 }
 
 /// What ends an attempt early: our own trouble, or the attempt's.
-enum Stop {
+enum AttemptError {
     Ours(KeeperError),
-    Failed(Failed),
+    FailedAttempt(FailedAttempt),
 }
 
-impl<E: Into<KeeperError>> From<E> for Stop {
+impl<E: Into<KeeperError>> From<E> for AttemptError {
     fn from(error: E) -> Self {
         Self::Ours(error.into())
     }
 }
 
-impl From<Failed> for Stop {
-    fn from(failed: Failed) -> Self {
-        Self::Failed(failed)
+impl From<FailedAttempt> for AttemptError {
+    fn from(failed: FailedAttempt) -> Self {
+        Self::FailedAttempt(failed)
     }
 }
 
-impl Failed {
+impl FailedAttempt {
     fn new(outcome: Outcome, error: &impl Display) -> Self {
         let error = error.to_string();
         Self { outcome, error }
@@ -90,22 +90,24 @@ impl Keeper {
                 self.store_tokens(session, claim.lease.fence, received)
                     .await
             }
-            Err(Stop::Failed(failed)) => {
+            Err(AttemptError::FailedAttempt(failed)) => {
                 self.settle_failed_attempt(session, claim, failed, repeated)
                     .await
             }
             // A key that is missing, or a value that does not open, may be mended by an operator:
             // the session is kept and tried again later.
-            Err(Stop::Ours(error @ (KeeperError::MissingKey(_) | KeeperError::Sealer(_)))) => {
+            Err(AttemptError::Ours(
+                error @ (KeeperError::MissingKey(_) | KeeperError::Sealer(_)),
+            )) => {
                 tracing::error!(session = %session.id, %error, "session refresh failed: key missing or unusable");
-                let failed = Failed::new(Outcome::OurFault, &error);
+                let failed = FailedAttempt::new(Outcome::OurFault, &error);
                 self.settle_failed_attempt(session, claim, failed, repeated)
                     .await
             }
             // Errors of AIP itself come before anything was sent. The lease is released, or all
             // callers would wait until it lapses.
-            Err(Stop::Ours(error)) => {
-                let failed = Failed::not_spent(&error);
+            Err(AttemptError::Ours(error)) => {
+                let failed = FailedAttempt::not_spent(&error);
                 self.settle_failed_attempt(session, claim, failed, repeated)
                     .await?;
                 Err(error)
@@ -134,10 +136,10 @@ impl Keeper {
         session: &UpstreamSession,
         oauth: &OAuthCredential,
         claim: &Claim,
-    ) -> Result<Received, Stop> {
+    ) -> Result<Received, AttemptError> {
         let Some(sealed) = &session.tokens.refresh else {
             let error = "the PDS gave no refresh token";
-            return Err(Failed::new(Outcome::NoRefreshToken, &error).into());
+            return Err(FailedAttempt::new(Outcome::NoRefreshToken, &error).into());
         };
         let credentials = UpstreamCredentials {
             keys: self.keys(session.id, oauth)?,
@@ -169,7 +171,7 @@ impl Keeper {
         let tokens = match self.with_lease_extension(session, claim, refresh).await {
             Ok(tokens) => ReceivedTokens::Tokens(tokens),
             Err(error) => {
-                let failed = Failed::new(judge(&error), &error);
+                let failed = FailedAttempt::new(judge(&error), &error);
                 if failed.outcome == Outcome::OurFault {
                     tracing::error!(session = %session.id, issuer = %oauth.issuer, %error, "refresh rejected: check client keys and client metadata");
                 } else {
@@ -195,9 +197,13 @@ impl Keeper {
 
     /// The network half for a session of an app password: its refresh token if it is still good
     /// at the account's PDS, else the password.
-    async fn renew(&self, session: &UpstreamSession, claim: &Claim) -> Result<Received, Stop> {
+    async fn renew(
+        &self,
+        session: &UpstreamSession,
+        claim: &Claim,
+    ) -> Result<Received, AttemptError> {
         let Credential::AppPassword(sealed) = &session.credential else {
-            return Err(Failed::not_spent(&"not a session of an app password").into());
+            return Err(FailedAttempt::not_spent(&"not a session of an app password").into());
         };
         let password = self
             .upstream
@@ -226,7 +232,7 @@ impl Keeper {
             Ok(tokens) => ReceivedTokens::Tokens(tokens),
             Err(error) => {
                 tracing::warn!(session = %session.id, pds = %proven.pds(), %error, "refresh failed");
-                let failed = Failed::new(judge_password(&error), &error);
+                let failed = FailedAttempt::new(judge_password(&error), &error);
                 let PasswordSessionError::RefreshOnly(refresh) = error else {
                     return Err(failed.into());
                 };
@@ -310,17 +316,17 @@ impl Keeper {
         &self,
         session: &UpstreamSession,
         proof: impl Future<Output = Result<T, ProofError>>,
-    ) -> Result<T, Stop> {
+    ) -> Result<T, AttemptError> {
         let failed = match tokio::time::timeout(PROOF_TIMEOUT, proof).await {
             Ok(Ok(proven)) => return Ok(proven),
             Ok(Err(error @ ProofError::Moved { .. })) => {
                 self.identity_changed(&session.did).await;
-                Failed::new(Outcome::Moved, &error)
+                FailedAttempt::new(Outcome::Moved, &error)
             }
             // An account that does not exist, or servers that say what must not be accepted, may
             // be an outage in disguise: the session is kept and its PDS asked nothing.
-            Ok(Err(error)) => Failed::not_spent(&error),
-            Err(_) => Failed::not_spent(&"it took too long"),
+            Ok(Err(error)) => FailedAttempt::not_spent(&error),
+            Err(_) => FailedAttempt::not_spent(&"it took too long"),
         };
         tracing::warn!(session = %session.id, error = failed.error, "identity check before refresh failed");
         Err(failed.into())
@@ -332,7 +338,7 @@ impl Keeper {
         session: &UpstreamSession,
         claim: &Claim,
         token: &SecretString,
-    ) -> Result<(), Stop> {
+    ) -> Result<(), AttemptError> {
         let entry = JournalEntry {
             id: session.id,
             fence: claim.lease.fence,
@@ -342,7 +348,7 @@ impl Keeper {
         match self.upstream.storage.journal_sent(&entry).await? {
             Settle::Stored => Ok(()),
             Settle::Superseded => {
-                Err(Failed::not_spent(&"the lease lapsed before anything was sent").into())
+                Err(FailedAttempt::not_spent(&"the lease lapsed before anything was sent").into())
             }
         }
     }
@@ -351,7 +357,7 @@ impl Keeper {
         &self,
         session: &UpstreamSession,
         claim: &Claim,
-        failed: Failed,
+        failed: FailedAttempt,
         repeated: bool,
     ) -> Result<(), KeeperError> {
         let now = self.upstream.clock.now();

@@ -94,11 +94,11 @@ impl InFlightGuard {
         })
     }
 
-    /// Waits until no refresh of the session is in flight. `None`: one still is after `patience`.
+    /// Waits until no refresh of the session is in flight. `None`: one still is after `max_wait`.
     pub(super) async fn take_within(
         in_flight: &Arc<InFlight>,
         id: RowId,
-        patience: Duration,
+        max_wait: Duration,
     ) -> Option<Self> {
         let taken = async {
             let waiter = in_flight.wait_for(id);
@@ -110,7 +110,7 @@ impl InFlightGuard {
                 notified.await;
             }
         };
-        tokio::time::timeout(patience, taken).await.ok()
+        tokio::time::timeout(max_wait, taken).await.ok()
     }
 }
 
@@ -161,7 +161,7 @@ mod tests {
     use super::*;
 
     const ID: &str = "0192f3a4-7b1c-7def-8abc-0123456789ab";
-    const PATIENCE: Duration = Duration::from_secs(20);
+    const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 
     #[tokio::test(start_paused = true)]
     async fn a_guard_that_is_held_is_taken_when_it_is_dropped() {
@@ -170,7 +170,7 @@ mod tests {
         let held = InFlightGuard::take(&in_flight, id).unwrap();
         assert!(InFlightGuard::take(&in_flight, id).is_none());
         let (second, ()) = tokio::join!(
-            InFlightGuard::take_within(&in_flight, id, PATIENCE),
+            InFlightGuard::take_within(&in_flight, id, TEST_TIMEOUT),
             async {
                 tokio::time::sleep(Duration::from_secs(3)).await;
                 drop(held);
@@ -189,9 +189,9 @@ mod tests {
         let id = ID.parse().unwrap();
         let held = InFlightGuard::take(&in_flight, id).unwrap();
         let began = tokio::time::Instant::now();
-        let second = InFlightGuard::take_within(&in_flight, id, PATIENCE).await;
+        let second = InFlightGuard::take_within(&in_flight, id, TEST_TIMEOUT).await;
         assert!(second.is_none());
-        assert_eq!(began.elapsed(), PATIENCE);
+        assert_eq!(began.elapsed(), TEST_TIMEOUT);
         drop(held);
         assert!(in_flight.lock().waiting.is_empty(), "no waiter is left");
     }

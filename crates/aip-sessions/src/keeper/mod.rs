@@ -54,8 +54,9 @@ pub struct Keeper {
     /// What its sessions are reached and stored with.
     pub upstream: Upstream,
     spill: Spill,
-    notices: Arc<dyn Notices>,
+    pub(crate) notices: Arc<dyn Notices>,
     owner: String,
+    respects_pauses: bool,
     in_flight: Arc<InFlight>,
     recent: RecentSessions,
 }
@@ -63,7 +64,7 @@ pub struct Keeper {
 /// A session ready for one call.
 #[derive(Debug, Clone)]
 pub struct ActiveSession {
-    /// Which.
+    /// The id of its row in `upstream_sessions`.
     pub id: RowId,
     /// The account.
     pub did: Did,
@@ -128,9 +129,18 @@ impl Keeper {
             spill,
             notices,
             owner,
+            respects_pauses: false,
             in_flight: Arc::default(),
             recent: RecentSessions::default(),
         }
+    }
+
+    /// Defers the sessions of paused accounts, or does not, as a keeper does that nobody tells when
+    /// an account is in use again.
+    #[must_use]
+    pub fn respecting_pauses(mut self, respects: bool) -> Self {
+        self.respects_pauses = respects;
+        self
     }
 
     /// The name of this process in leases.
@@ -318,15 +328,15 @@ impl Keeper {
             TakeLease::Changed => return Ok(None),
         };
         let outcome = self.attempt(session, &claim).await;
-        self.note_settled(session.id);
+        self.publish_settled(session.id);
         let settled = Notice::SessionSettled(session.id);
         self.notices.publish(&settled).await;
         outcome.map(|()| None)
     }
 
     /// A session is not any more as it was read before.
-    fn note_settled(&self, id: RowId) {
-        self.recent.settled(id, self.upstream.clock.now());
+    fn publish_settled(&self, id: RowId) {
+        self.recent.invalidate(id, self.upstream.clock.now());
     }
 
     /// Opens a session, but for what was opened before and is the same.

@@ -63,7 +63,7 @@ impl Keeper {
         if ended {
             self.audit(&session, AuditKind::UpstreamEnded, reason.as_str())
                 .await?;
-            self.note_settled(id);
+            self.publish_settled(id);
             self.notices.publish(&Notice::SessionSettled(id)).await;
         }
         Ok(ended)
@@ -72,10 +72,10 @@ impl Keeper {
     /// A PDS rejects the access token of `generation` although it has just given it: nothing but
     /// the person helps. `false` when the token may have expired on its way, or somebody else's
     /// refresh has just replaced it: then the rejection says nothing about the session.
-    pub async fn rejected_for_good(&self, id: RowId, generation: i64) -> Result<bool, KeeperError> {
+    pub async fn end_if_rejected(&self, id: RowId, generation: i64) -> Result<bool, KeeperError> {
         let session = self.session(id).await?;
         let now = self.upstream.clock.now();
-        if !is_beyond_doubt_fresh(&session, now) {
+        if !is_clearly_fresh(&session, now) {
             return Ok(false);
         }
         let settled = self
@@ -90,7 +90,7 @@ impl Keeper {
         metrics::counter!("aip_upstream_refreshes_total", "outcome" => reason.as_str())
             .increment(1);
         self.record_end(&session, reason).await?;
-        self.note_settled(id);
+        self.publish_settled(id);
         self.notices.publish(&Notice::SessionSettled(id)).await;
         Ok(true)
     }
@@ -108,7 +108,7 @@ impl Keeper {
 }
 
 /// Whether the access token is in the first half of a life that is not too short to tell.
-fn is_beyond_doubt_fresh(session: &UpstreamSession, now: Timestamp) -> bool {
+fn is_clearly_fresh(session: &UpstreamSession, now: Timestamp) -> bool {
     let received = session.refreshed_at;
     let life = session.tokens.access_expires_at.since(received);
     life >= SHORT_LIFE && now.since(received) < life / 2

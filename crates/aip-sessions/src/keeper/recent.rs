@@ -109,7 +109,7 @@ impl RecentSessions {
 
     /// The session was refreshed or ended, here or at another replica: what was read before does not
     /// count any more.
-    pub(super) fn settled(&self, id: RowId, now: Timestamp) {
+    pub(super) fn invalidate(&self, id: RowId, now: Timestamp) {
         self.settled.insert(id, now);
     }
 }
@@ -169,7 +169,7 @@ mod tests {
         };
         let read = read_at(NOW);
         assert!(recent.is_current(&read, NOW));
-        recent.settled(read.session.id, NOW);
+        recent.invalidate(read.session.id, NOW);
         assert!(!recent.is_current(&read, NOW), "perhaps before it");
         let later = SessionRead {
             read_at: NOW + Duration::from_micros(1),

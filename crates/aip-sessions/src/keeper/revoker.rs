@@ -1,4 +1,4 @@
-//! Sessions that are over at AIP are revoked at their PDS too, until it has heard of it.
+//! Sessions that have ended at AIP are revoked at their PDS too, until it has heard of it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use super::{Keeper, KeeperError};
 use crate::session_sealer::Column;
 
 /// Between two tries for one session; longer than a batch takes.
-const RETRY: Duration = Duration::from_mins(5);
+const RETRY_INTERVAL: Duration = Duration::from_mins(5);
 /// After so many tries (half a day) the tokens are left to age out: the PDS is gone.
 const MAX_ATTEMPTS: u32 = 150;
 /// How many are claimed at once.
@@ -24,7 +24,7 @@ impl Keeper {
         let due = self
             .upstream
             .storage
-            .claim_revocations(now, now + RETRY, CLAIM_BATCH_SIZE)
+            .claim_revocations(now, now + RETRY_INTERVAL, CLAIM_BATCH_SIZE)
             .await?;
         let revocations = due.into_iter().map(|revocation| {
             let keeper = Arc::clone(self);

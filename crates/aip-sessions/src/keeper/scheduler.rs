@@ -1,5 +1,5 @@
 //! The background work of the keeper: it refreshes sessions that come due (idle ones long before
-//! their refresh token expires, failed ones when their back-off is over), revokes ended ones at their
+//! their refresh token expires, failed ones when their back-off has ended), revokes ended ones at their
 //! PDS, stores spilled tokens, and subscribes to the notices of other replicas.
 //!
 //! Due sessions are claimed with their leases, in batches, as fast as they complete. Concurrency is
@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aip_atproto::Origin;
+use aip_base::Timestamp;
 use aip_storage::notices::Notice;
 use aip_storage::refresh::{Claim, ClaimDue, FailedRefresh, RefreshFailure};
 use aip_storage::upstream::{SessionKind, StateName, UpstreamSession};
@@ -21,7 +22,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 
 use super::in_flight::{ClaimGuard, InFlightGuard};
-use super::step::{PriorSend, prior_send};
+use super::step::{PriorSend, paused_until, prior_send};
 use super::{Keeper, KeeperError, LEASE_DURATION};
 
 /// The most scheduled refreshes at the same time.
@@ -237,15 +238,19 @@ impl Keeper {
             return self.extend_lease_for_sender(session, claim).await;
         };
         drop(claim_guard);
-        if let Some(pause) = self.pause_of(session)
+        let now = self.upstream.clock.now();
+        let deferred = match self.pause_of(session) {
+            Some(pause) => Some(now + pause),
+            None => self.deferred_until(session, claim, now),
+        };
+        if let Some(at) = deferred
             && prior_send(claim) != PriorSend::Unsettled
         {
-            let now = self.upstream.clock.now();
             let failed = FailedRefresh {
                 id: session.id,
                 generation: session.generation,
                 fence: claim.lease.fence,
-                failure: &RefreshFailure::Deferred(now + pause),
+                failure: &RefreshFailure::Deferred(at),
                 error: "",
                 now,
             };
@@ -253,8 +258,27 @@ impl Keeper {
             return Ok(());
         }
         let outcome = self.attempt(session, claim).await;
-        self.note_settled(session.id);
+        self.publish_settled(session.id);
         outcome
+    }
+
+    /// Until when the session of a paused account is left alone, if it is.
+    fn deferred_until(
+        &self,
+        session: &UpstreamSession,
+        claim: &Claim,
+        now: Timestamp,
+    ) -> Option<Timestamp> {
+        let until = paused_until(session.refreshed_at);
+        // After a failure `next_refresh_at` holds back uses as well (`plan`): it must not be so far.
+        let has_failed = session.failures > 0;
+        let paused = self.respects_pauses && claim.paused && !has_failed && until > now;
+        // What is in doubt is settled, whatever the account does.
+        let is_deferred = paused && prior_send(claim) == PriorSend::Unsent;
+        is_deferred.then(|| {
+            metrics::counter!("aip_keeper_refreshes_deferred_total").increment(1);
+            until
+        })
     }
 
     async fn listen(&self) {
@@ -262,10 +286,11 @@ impl Keeper {
         while let Some(notice) = notices.next().await {
             match notice {
                 Notice::SessionSettled(id) => {
-                    self.note_settled(id);
+                    self.publish_settled(id);
                     self.in_flight.wake(id);
                 }
                 Notice::IdentityChanged(did) => self.upstream.pds.resolver().forget(&did),
+                Notice::IdentityStale(did) => self.upstream.pds.resolver().mark_stale(&did),
             }
         }
     }

@@ -21,10 +21,13 @@ const REFRESH_MARGIN_JITTER: Duration = Duration::from_secs(30);
 /// A session that nobody uses is refreshed this often. Its refresh token would live for 14 days
 /// at least, so a PDS may be away for a week without a loss.
 const IDLE_REFRESH_INTERVAL: Duration = Duration::from_hours(7 * 24);
+/// A session of a paused account that nobody uses is refreshed this often: its refresh token lives for
+/// 14 days at least, and nobody is to lose a session because they took a pause.
+const PAUSED_REFRESH_INTERVAL: Duration = Duration::from_hours(13 * 24);
 /// How long a session of a public client lives.
 const PUBLIC_SESSION_LIFETIME: Duration = Duration::from_hours(14 * 24);
 /// Between failed attempts. Far below the life of a session, so that no back-off ends one.
-const RETRY: Backoff = Backoff {
+const RETRY_BACKOFF: Backoff = Backoff {
     base: Duration::from_secs(2),
     cap: Duration::from_mins(5),
 };
@@ -46,7 +49,7 @@ pub enum Plan {
     Refresh,
     /// Somebody refreshes it until then: wait and read again.
     Wait(Timestamp),
-    /// A failed attempt is backing off and the access token is over, or too close to its end.
+    /// A failed attempt is backing off and the access token has expired, or too close to its end.
     BackOff(Timestamp),
     /// The person must sign in again.
     Reauthenticate(ReauthReason),
@@ -129,7 +132,7 @@ pub fn plan(session: &SessionStatus, trigger: Trigger, now: Timestamp) -> Plan {
         UpstreamState::Refreshing(_) | UpstreamState::Uncertain | UpstreamState::Active => {}
     }
     let usable = is_token_usable(session, trigger, now);
-    if usable && session.access_expires_at > now + margin(session) {
+    if usable && session.access_expires_at > now + refresh_margin(session) {
         return Plan::Use;
     }
     if session.failures > 0 && session.next_refresh_at > now {
@@ -142,10 +145,10 @@ pub fn plan(session: &SessionStatus, trigger: Trigger, now: Timestamp) -> Plan {
     if trigger == Trigger::Renewed {
         // One refresh for each use is enough, also where tokens live for seconds, or (`expires_in`
         // 0) for this one use.
-        return if usable || life(session).is_zero() {
+        return if usable || access_token_lifetime(session).is_zero() {
             Plan::Use
         } else {
-            Plan::BackOff(now + RETRY.base)
+            Plan::BackOff(now + RETRY_BACKOFF.base)
         };
     }
     Plan::Refresh
@@ -159,7 +162,7 @@ pub fn is_token_usable(session: &SessionStatus, trigger: Trigger, now: Timestamp
 }
 
 /// How long the access token lives, as its PDS has it.
-fn life(session: &SessionStatus) -> Duration {
+fn access_token_lifetime(session: &SessionStatus) -> Duration {
     session.access_expires_at.since(session.refreshed_at)
 }
 
@@ -174,7 +177,7 @@ pub fn settle(
 ) -> RefreshFailure {
     let later = |floor: Option<Duration>| {
         let floor = floor.unwrap_or_default().min(MAX_RETRY_AFTER);
-        now + RETRY.delay(session.failures, rng).max(floor)
+        now + RETRY_BACKOFF.delay(session.failures, rng).max(floor)
     };
     let refused = if repeated {
         ReauthReason::LostResponse
@@ -201,7 +204,7 @@ pub fn settle(
     }
 }
 
-/// Whether one more definite refusal says that the refresh token is dead: the access token is over,
+/// Whether one more definite refusal says that the refresh token is dead: the access token has expired,
 /// and for hours the server, which answered everything else, has said nothing but no.
 fn is_rejected_for_good(session: &UpstreamSession, now: Timestamp) -> bool {
     session.rejected.is_some_and(|rejected| {
@@ -211,7 +214,7 @@ fn is_rejected_for_good(session: &UpstreamSession, now: Timestamp) -> bool {
 
 /// When to try again after an attempt that brought a refresh token and no usable access token.
 pub fn next_try(failures: u32, now: Timestamp, rng: &dyn Rng) -> Timestamp {
-    now + RETRY.delay(failures, rng)
+    now + RETRY_BACKOFF.delay(failures, rng)
 }
 
 /// When its PDS ends a session, refreshed or not: a public client, as AIP is one on a loopback
@@ -228,15 +231,25 @@ pub fn keep_alive_at(now: Timestamp) -> Timestamp {
     now + IDLE_REFRESH_INTERVAL
 }
 
+/// Until when the session of a paused account is left alone whose tokens were asked for then.
+pub fn paused_until(refreshed_at: Timestamp) -> Timestamp {
+    refreshed_at + PAUSED_REFRESH_INTERVAL
+}
+
+/// Sessions whose tokens were asked for before then are due, if their account was not paused.
+pub fn overdue_before(now: Timestamp) -> Timestamp {
+    now - IDLE_REFRESH_INTERVAL
+}
+
 /// The margin of one session. The jitter comes from its id, so that every replica agrees on it.
 /// Tokens that live only minutes get a margin in proportion.
-fn margin(session: &SessionStatus) -> Duration {
+fn refresh_margin(session: &SessionStatus) -> Duration {
     let bytes = session.id.to_string();
     let spread = bytes.bytes().rev().take(4).fold(0_u32, |sum, byte| {
         sum.wrapping_mul(31).wrapping_add(u32::from(byte))
     });
     let jitter = REFRESH_MARGIN_JITTER.mul_f64(f64::from(spread % 1000) / 1000.0);
-    (REFRESH_MARGIN + jitter).min(life(session) / 5)
+    (REFRESH_MARGIN + jitter).min(access_token_lifetime(session) / 5)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use aip_base::Backoff;
 use aip_pds::{ProvenIdentity, TokenSet};
 use aip_storage::StorageError;
 use aip_storage::notices::Notice;
-use aip_storage::refresh::{Refreshed, Settle, Trouble};
+use aip_storage::refresh::{PartialRefresh, Refreshed, Settle};
 use aip_storage::upstream::{Credential, SealedTokens, UpstreamSession, UpstreamState};
 use secrecy::SecretString;
 
@@ -65,7 +65,7 @@ impl Keeper {
             pds,
             scope: session.scope.clone(),
             next_refresh_at: keep_alive_at(now),
-            trouble: None,
+            partial: None,
             asked_at: now,
         };
         let (refreshed, last) = match tokens {
@@ -94,14 +94,14 @@ impl Keeper {
                         ..refreshed.tokens
                     },
                     next_refresh_at: next_try(failures, now, &*self.upstream.rng),
-                    trouble: Some(Trouble { failures, error }),
+                    partial: Some(PartialRefresh { failures, error }),
                     ..refreshed
                 };
                 (new, refresh)
             }
         };
         if self.store(&refreshed).await? {
-            count(if refreshed.trouble.is_none() {
+            count(if refreshed.partial.is_none() {
                 "refreshed"
             } else {
                 "retry"
@@ -240,7 +240,7 @@ impl Keeper {
             if stored {
                 count("replayed");
                 tracing::info!(session = %refreshed.id, "spilled tokens stored");
-                self.note_settled(refreshed.id);
+                self.publish_settled(refreshed.id);
                 self.in_flight.wake(refreshed.id);
                 let settled = Notice::SessionSettled(refreshed.id);
                 self.notices.publish(&settled).await;

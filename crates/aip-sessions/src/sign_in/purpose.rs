@@ -1,5 +1,5 @@
-//! What the session is for that a sign-in brings: an app's request, a delegation, or nothing but the
-//! proof of who it is.
+//! What the session is for that a sign-in brings: an app's request, a delegation, a developer token, or
+//! nothing but the proof of who it is.
 
 use aip_atproto::Did;
 use aip_base::{RowId, Timestamp};
@@ -9,12 +9,12 @@ use aip_storage::client::ClientId;
 use aip_storage::delegation::{Delegation, DelegationPreset, GiveDelegation};
 use aip_storage::upstream::UpstreamSession;
 
-use super::wire::DelegationSecrets;
-use super::{SignIn, SignInFailure};
+use super::wire::{DelegationSecrets, TokenSecrets};
+use super::{DeveloperTokenRequest, SignIn, SignInFailure};
 
 /// A delegation that its owner asks for. The sign-in gives it a session of its own.
 #[derive(Debug, Clone)]
-pub struct AskedDelegation {
+pub struct DelegationRequest {
     /// Who is to act.
     pub delegate: Did,
     /// What they may do.
@@ -30,7 +30,9 @@ pub(super) enum Purpose {
     /// The request of that app.
     App(ClientId),
     /// A delegation.
-    Delegation(AskedDelegation),
+    Delegation(DelegationRequest),
+    /// A developer token.
+    Token(DeveloperTokenRequest),
 }
 
 impl SignIn {
@@ -38,7 +40,7 @@ impl SignIn {
     /// it goes the event that they `signed_in`, so that nothing can fail once it is there.
     pub(super) async fn give_delegation(
         &self,
-        asked: AskedDelegation,
+        asked: DelegationRequest,
         session: &UpstreamSession,
         signed_in: AuditEvent,
         now: Timestamp,
@@ -76,18 +78,30 @@ pub(super) fn purpose_of(
     is_for_app: bool,
     client_id: Option<&str>,
     delegation: Option<DelegationSecrets>,
+    token: Option<TokenSecrets>,
 ) -> Result<Purpose, SignInFailure> {
     let unreadable = |what| StorageError::inconsistent("upstream_flows", &id, what);
-    match (client_id, delegation) {
-        (_, Some(sealed)) if !is_for_app => {
-            let asked = sealed.asked();
-            let asked = asked.ok_or_else(|| unreadable("the sealed delegation is not readable"))?;
-            Ok(Purpose::Delegation(asked))
-        }
-        _ if !is_for_app => Ok(Purpose::Proof),
+    if !is_for_app {
+        return match (delegation, token) {
+            (Some(sealed), _) => {
+                let asked = sealed.asked();
+                let asked =
+                    asked.ok_or_else(|| unreadable("the sealed delegation is not readable"))?;
+                Ok(Purpose::Delegation(asked))
+            }
+            (None, Some(sealed)) => {
+                let asked = sealed.asked();
+                let asked = asked
+                    .ok_or_else(|| unreadable("the sealed developer token is not readable"))?;
+                Ok(Purpose::Token(asked))
+            }
+            (None, None) => Ok(Purpose::Proof),
+        };
+    }
+    match client_id {
         // Flows of the release before do not say it, and their requests are not read here.
-        (None, _) => Err(SignInFailure::UnknownState("an older release began it")),
-        (Some(client_id), _) => client_id
+        None => Err(SignInFailure::UnknownState("an older release began it")),
+        Some(client_id) => client_id
             .parse()
             .map(Purpose::App)
             .map_err(|_| unreadable("the sealed client is not readable").into()),
@@ -101,7 +115,7 @@ mod tests {
     #[test]
     fn the_app_of_a_flow_is_known_before_its_code_is_sent() {
         let id = "0192f3a4-7b1c-7def-8abc-0123456789ab".parse().unwrap();
-        let purpose = |is_for_app, client| purpose_of(id, is_for_app, client, None);
+        let purpose = |is_for_app, client| purpose_of(id, is_for_app, client, None, None);
         let app = purpose(true, Some("app")).unwrap();
         assert!(matches!(app, Purpose::App(id) if id.as_str() == "app"));
         let account_page = purpose(false, None).unwrap();
@@ -125,14 +139,46 @@ mod tests {
             ends_at: 1_800_000_000_000_000,
         };
         let bob = sealed("did:web:bob.example", "posts_with_images");
-        let Ok(Purpose::Delegation(asked)) = purpose_of(id, false, None, Some(bob)) else {
+        let Ok(Purpose::Delegation(asked)) = purpose_of(id, false, None, Some(bob), None) else {
             panic!("no delegation");
         };
         assert_eq!(asked.delegate.as_str(), "did:web:bob.example");
         assert_eq!(asked.preset, DelegationPreset::PostsWithImages);
         assert_eq!(asked.ends_at, Timestamp::from_secs(1_800_000_000));
         for (delegate, preset) in [("bob", "posts"), ("did:web:bob.example", "all")] {
-            let refused = purpose_of(id, false, None, Some(sealed(delegate, preset)));
+            let refused = purpose_of(id, false, None, Some(sealed(delegate, preset)), None);
+            assert!(matches!(
+                refused,
+                Err(SignInFailure::Storage(StorageError::Inconsistent { .. }))
+            ));
+        }
+    }
+
+    #[test]
+    fn a_developer_token_comes_back_as_it_was_asked_for() {
+        let id = "0192f3a4-7b1c-7def-8abc-0123456789ab".parse().unwrap();
+        for order in [None, Some(id)] {
+            let token = DeveloperTokenRequest {
+                name: "backup".parse().unwrap(),
+                scope: "atproto repo:app.bsky.feed.post".parse().unwrap(),
+                life: std::time::Duration::from_hours(24),
+                order,
+            };
+            let sealed = serde_json::to_string(&TokenSecrets::from(&token)).unwrap();
+            let sealed = serde_json::from_str(&sealed).unwrap();
+            let Ok(Purpose::Token(asked)) = purpose_of(id, false, None, None, Some(sealed)) else {
+                panic!("no token");
+            };
+            assert_eq!(asked, token);
+        }
+        let sealed = |name: &str, order: Option<&str>| TokenSecrets {
+            name: name.to_owned(),
+            scope: "atproto".to_owned(),
+            life: 60,
+            order: order.map(str::to_owned),
+        };
+        for (name, order) in [("", None), ("backup", Some("no id"))] {
+            let refused = purpose_of(id, false, None, None, Some(sealed(name, order)));
             assert!(matches!(
                 refused,
                 Err(SignInFailure::Storage(StorageError::Inconsistent { .. }))

@@ -16,7 +16,7 @@ use super::url::{HostPort, Login, Sentinels, Servers};
 use super::{COMMAND_TIMEOUT, ValkeyConfig};
 
 /// How long one server may take to accept a connection and the login on it.
-const CONNECT: Duration = Duration::from_secs(1);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Takes what a server says unasked.
 pub(super) type PushHandler = std::sync::Arc<dyn Fn(PushInfo) + Send + Sync>;
@@ -36,9 +36,9 @@ pub enum ConnectError {
     /// A server refused, or did not answer.
     #[error("{server}: {error}")]
     Server {
-        /// Which.
+        /// Host and port.
         server: String,
-        /// What it said.
+        /// The error that the client library reports.
         error: RedisError,
     },
     /// No Sentinel knows the group.
@@ -52,7 +52,7 @@ pub enum ConnectError {
     /// What a Sentinel takes for the primary is none, so that writing there would be lost.
     #[error("{server} is named as primary and is none")]
     NotPrimary {
-        /// Which.
+        /// Host and port.
         server: String,
     },
     /// The file of certificate authorities is not usable.
@@ -65,7 +65,7 @@ pub enum ConnectError {
     },
     /// It takes too long.
     #[error("no connection in time")]
-    Late,
+    TimedOut,
 }
 
 impl Connection {
@@ -73,15 +73,14 @@ impl Connection {
     pub(super) async fn connect(
         config: &ValkeyConfig,
         channel: &str,
-        hear: &PushHandler,
+        on_push: &PushHandler,
     ) -> Result<Self, ConnectError> {
         let url = &config.url;
         match &url.servers {
             Servers::Cluster(hosts) => {
-                let connection = cluster(config, hosts, channel, hear).await;
-                let server = || url.to_string();
+                let connection = connect_cluster(config, hosts, channel, on_push).await;
                 connection.map_err(|error| ConnectError::Server {
-                    server: server(),
+                    server: url.to_string(),
                     error,
                 })
             }
@@ -89,7 +88,8 @@ impl Connection {
                 let primary = primary(config, sentinels).await?;
                 let at = primary.to_string();
                 let address = config.address(&primary);
-                let mut connection = server(config, &address, at.clone(), channel, hear).await?;
+                let mut connection =
+                    connect_server(config, &address, at.clone(), channel, on_push).await?;
                 let role = connection.query(redis::cmd("ROLE")).await;
                 match role.map(|role| is_primary(&role)) {
                     Ok(true) => Ok(connection),
@@ -99,11 +99,11 @@ impl Connection {
             }
             Servers::One(host) => {
                 let address = config.address(host);
-                server(config, &address, host.to_string(), channel, hear).await
+                connect_server(config, &address, host.to_string(), channel, on_push).await
             }
             Servers::Socket(path) => {
                 let address = ConnectionAddr::Unix(path.clone());
-                server(config, &address, url.to_string(), channel, hear).await
+                connect_server(config, &address, url.to_string(), channel, on_push).await
             }
         }
     }
@@ -167,33 +167,33 @@ impl ValkeyConfig {
     }
 }
 
-fn timed() -> AsyncConnectionConfig {
+fn connection_config() -> AsyncConnectionConfig {
     AsyncConnectionConfig::new()
-        .set_connection_timeout(Some(CONNECT))
+        .set_connection_timeout(Some(CONNECT_TIMEOUT))
         .set_response_timeout(Some(COMMAND_TIMEOUT))
 }
 
-/// What hands every push to `hear`.
-fn sender(hear: &PushHandler) -> impl AsyncPushSender {
-    let hear = std::sync::Arc::clone(hear);
+/// What hands every push to `on_push`.
+fn push_sender(on_push: &PushHandler) -> impl AsyncPushSender {
+    let on_push = std::sync::Arc::clone(on_push);
     move |info: PushInfo| {
-        hear(info);
+        on_push(info);
         Ok::<(), ()>(())
     }
 }
 
-async fn server(
+async fn connect_server(
     config: &ValkeyConfig,
     address: &ConnectionAddr,
     name: String,
     channel: &str,
-    hear: &PushHandler,
+    on_push: &PushHandler,
 ) -> Result<Connection, ConnectError> {
     let connect = async {
         let client = config.client(address, &config.url.login, config.url.database)?;
-        let timed = timed().set_push_sender(sender(hear));
+        let connection_config = connection_config().set_push_sender(push_sender(on_push));
         let mut connection = client
-            .get_multiplexed_async_connection_with_config(&timed)
+            .get_multiplexed_async_connection_with_config(&connection_config)
             .await?;
         connection.subscribe(channel).await?;
         Ok(Connection::Server(Box::new(connection)))
@@ -204,19 +204,19 @@ async fn server(
     })
 }
 
-async fn cluster(
+async fn connect_cluster(
     config: &ValkeyConfig,
     hosts: &[HostPort],
     channel: &str,
-    hear: &PushHandler,
+    on_push: &PushHandler,
 ) -> Result<Connection, RedisError> {
     let addresses = hosts.iter().map(|host| config.address(host));
     let mut builder = ClusterClient::builder(addresses)
         .use_protocol(ProtocolVersion::RESP3)
-        .connection_timeout(CONNECT)
+        .connection_timeout(CONNECT_TIMEOUT)
         .response_timeout(COMMAND_TIMEOUT)
         .retries(1)
-        .push_sender(sender(hear));
+        .push_sender(push_sender(on_push));
     if config.url.tls {
         builder = builder.tls(TlsMode::Secure).certs(config.certificates());
     }
@@ -236,7 +236,7 @@ async fn cluster(
 async fn primary(config: &ValkeyConfig, sentinels: &Sentinels) -> Result<HostPort, ConnectError> {
     let mut reason = String::new();
     for sentinel in &sentinels.hosts {
-        match ask(config, sentinels, sentinel).await {
+        match ask_sentinel(config, sentinels, sentinel).await {
             Ok(Some(primary)) => return Ok(primary),
             Ok(None) => reason = format!("{sentinel} does not know it"),
             Err(error) => reason = format!("{sentinel}: {error}"),
@@ -248,14 +248,14 @@ async fn primary(config: &ValkeyConfig, sentinels: &Sentinels) -> Result<HostPor
     })
 }
 
-async fn ask(
+async fn ask_sentinel(
     config: &ValkeyConfig,
     sentinels: &Sentinels,
     at: &HostPort,
 ) -> Result<Option<HostPort>, RedisError> {
     let client = config.client(&config.address(at), &sentinels.login, 0)?;
     let mut connection = client
-        .get_multiplexed_async_connection_with_config(&timed())
+        .get_multiplexed_async_connection_with_config(&connection_config())
         .await?;
     let mut question = redis::cmd("SENTINEL");
     question

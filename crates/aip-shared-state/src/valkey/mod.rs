@@ -37,13 +37,13 @@ pub use self::url::{HostPort, Login, Sentinels, Servers, ValkeyUrl, ValkeyUrlErr
 pub const COMMAND_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// How long it may take to connect, Sentinels and all.
-const CONNECT: Duration = Duration::from_secs(5);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How often a connection is tried that nobody uses, so that a dead one is not found too late.
 const PING_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Between two attempts to connect.
-const RETRY: Backoff = Backoff {
+const RETRY_BACKOFF: Backoff = Backoff {
     base: Duration::from_millis(100),
     cap: Duration::from_secs(1),
 };
@@ -69,7 +69,7 @@ pub struct Valkey {
 struct Inner {
     config: ValkeyConfig,
     live: watch::Sender<Option<CurrentConnection>>,
-    heard: LocalNotices,
+    local_notices: LocalNotices,
     rng: Arc<dyn Rng>,
 }
 
@@ -133,9 +133,9 @@ impl ValkeyConfig {
     pub async fn check(&self) -> Result<(), ConnectError> {
         let nobody: connect::PushHandler = Arc::new(drop);
         let attempt = Connection::connect(self, notices::CHANNEL, &nobody);
-        timeout(CONNECT, attempt)
+        timeout(CONNECT_TIMEOUT, attempt)
             .await
-            .map_err(|_| ConnectError::Late)??;
+            .map_err(|_| ConnectError::TimedOut)??;
         Ok(())
     }
 }
@@ -147,7 +147,7 @@ impl Valkey {
         let inner = Arc::new(Inner {
             config,
             live: watch::Sender::new(None),
-            heard: LocalNotices::default(),
+            local_notices: LocalNotices::default(),
             rng,
         });
         let upkeep = tokio::spawn(Arc::clone(&inner).reconnect_loop()).abort_handle();
@@ -223,7 +223,7 @@ impl Inner {
                     failures += 1;
                 }
             }
-            sleep(RETRY.delay(failures, &*self.rng)).await;
+            sleep(RETRY_BACKOFF.delay(failures, &*self.rng)).await;
         }
     }
 
@@ -236,9 +236,9 @@ impl Inner {
     async fn connect(self: &Arc<Self>, number: u64) -> Result<Connection, ConnectError> {
         let hear = notices::push_handler(self, number);
         let attempt = Connection::connect(&self.config, notices::CHANNEL, &hear);
-        timeout(CONNECT, attempt)
+        timeout(CONNECT_TIMEOUT, attempt)
             .await
-            .map_err(|_| ConnectError::Late)?
+            .map_err(|_| ConnectError::TimedOut)?
     }
 
     /// Returns when connection `number` has ended.

@@ -17,10 +17,10 @@ pub(super) const CHANNEL: &str = "aip:notices";
 /// The handler of the push messages of connection `number`, which notices its end.
 pub(super) fn push_handler(inner: &Arc<Inner>, number: u64) -> PushHandler {
     let inner = Arc::downgrade(inner);
-    Arc::new(move |push| hear(&inner, number, push))
+    Arc::new(move |push| receive_push(&inner, number, push))
 }
 
-fn hear(inner: &Weak<Inner>, number: u64, push: PushInfo) {
+fn receive_push(inner: &Weak<Inner>, number: u64, push: PushInfo) {
     let Some(inner) = inner.upgrade() else {
         return;
     };
@@ -37,7 +37,7 @@ fn hear(inner: &Weak<Inner>, number: u64, push: PushInfo) {
     }
     let text = Msg::from_push_info(push).and_then(|message| message.get_payload::<String>().ok());
     if let Some(notice) = text.as_deref().and_then(Notice::from_text) {
-        inner.heard.tell(notice);
+        inner.local_notices.broadcast(notice);
     }
 }
 
@@ -60,6 +60,6 @@ impl Notices for Valkey {
     }
 
     fn subscribe(&self) -> BoxStream<'static, Notice> {
-        self.inner.heard.subscribe()
+        self.inner.local_notices.subscribe()
     }
 }

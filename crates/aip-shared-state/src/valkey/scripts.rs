@@ -8,7 +8,7 @@ use std::time::Duration;
 use aip_atproto::Origin;
 use aip_base::Timestamp;
 use aip_storage::StorageError;
-use aip_storage::nonces::{GivenNonce, ServerRole, SharedNonces};
+use aip_storage::nonces::{ReceivedNonce, ServerRole, SharedNonces};
 use aip_storage::rates::{Quota, RateLimits, Verdict};
 use async_trait::async_trait;
 use redis::{Cmd, Value};
@@ -17,7 +17,7 @@ use super::{CommandError, Valkey};
 
 /// The decision of `aip_storage::gcra`: keeps the new arrival time and returns 0, or returns by how many
 /// microseconds the call came too early.
-const TAKE: &str = "\
+const TAKE_SCRIPT: &str = "\
 local now, every, tolerance = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local due = math.max(tonumber(redis.call('GET', KEYS[1]) or now) or now, now)
 local early = due - now - tolerance
@@ -27,7 +27,7 @@ redis.call('SET', KEYS[1], string.format('%.0f', due), 'PX', math.ceil((due - no
 return 0";
 
 /// Keeps `MICROSECONDS NONCE` unless what is kept is newer.
-const OFFER: &str = "\
+const OFFER_SCRIPT: &str = "\
 local kept = redis.call('GET', KEYS[1])
 local at = kept and tonumber(string.match(kept, '^%d+'))
 if not at or at < tonumber(ARGV[1]) then
@@ -55,7 +55,7 @@ fn micros(duration: Duration) -> u64 {
 #[async_trait]
 impl RateLimits for Valkey {
     async fn take(&self, key: &str, quota: Quota, now: Timestamp) -> Result<Verdict, StorageError> {
-        let mut command = script(TAKE, &format!("aip:rate:{key}"));
+        let mut command = script(TAKE_SCRIPT, &format!("aip:rate:{key}"));
         command
             .arg(now.as_micros())
             .arg(micros(quota.every))
@@ -79,7 +79,7 @@ impl SharedNonces for Valkey {
         &self,
         role: ServerRole,
         origin: &Origin,
-    ) -> Result<Option<GivenNonce>, StorageError> {
+    ) -> Result<Option<ReceivedNonce>, StorageError> {
         let mut command = redis::cmd("GET");
         command.arg(nonce_key(role, origin));
         let answer = self.run(command).await?;
@@ -93,9 +93,9 @@ impl SharedNonces for Valkey {
         &self,
         role: ServerRole,
         origin: &Origin,
-        given: &GivenNonce,
+        given: &ReceivedNonce,
     ) -> Result<(), StorageError> {
-        let mut command = script(OFFER, &nonce_key(role, origin));
+        let mut command = script(OFFER_SCRIPT, &nonce_key(role, origin));
         command
             .arg(given.at.as_micros())
             .arg(&given.nonce)
@@ -106,9 +106,9 @@ impl SharedNonces for Valkey {
 }
 
 /// Reads `MICROSECONDS NONCE`.
-fn given(text: &str) -> Option<GivenNonce> {
+fn given(text: &str) -> Option<ReceivedNonce> {
     let (at, nonce) = text.split_once(' ')?;
-    Some(GivenNonce {
+    Some(ReceivedNonce {
         nonce: nonce.to_owned(),
         at: Timestamp::from_micros(at.parse().ok()?),
     })

@@ -7,7 +7,7 @@ use redis::Value;
 use tokio::time::timeout;
 
 use super::connect::{self, ConnectError, Connection};
-use super::{CONNECT, Servers, ValkeyConfig, notices};
+use super::{CONNECT_TIMEOUT, Servers, ValkeyConfig, notices};
 
 /// A server, as far as it tells.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub struct Memory {
     /// `maxmemory-policy`: what it does when memory is full.
     pub policy: String,
     /// `maxmemory` in bytes; 0 is no limit.
-    pub most_bytes: u64,
+    pub max_bytes: u64,
     /// Bytes in use.
     pub used_bytes: u64,
 }
@@ -38,8 +38,8 @@ pub struct Memory {
 impl ValkeyConfig {
     /// Connects once, and asks the server about itself.
     pub async fn server_facts(&self) -> Result<ServerFacts, ConnectError> {
-        let asked = timeout(CONNECT, self.ask());
-        asked.await.map_err(|_| ConnectError::Late)?
+        let asked = timeout(CONNECT_TIMEOUT, self.ask());
+        asked.await.map_err(|_| ConnectError::TimedOut)?
     }
 
     async fn ask(&self) -> Result<ServerFacts, ConnectError> {
@@ -112,7 +112,7 @@ fn memory(info: &str) -> Option<Memory> {
     };
     Some(Memory {
         policy: field("maxmemory_policy")?.trim().to_owned(),
-        most_bytes: field("maxmemory")?.trim().parse().ok()?,
+        max_bytes: field("maxmemory")?.trim().parse().ok()?,
         used_bytes: field("used_memory")?.trim().parse().ok()?,
     })
 }
@@ -126,7 +126,7 @@ mod tests {
         let info =
             "# Memory\r\nused_memory:900\r\nmaxmemory:1000\r\nmaxmemory_policy:noeviction\r\n";
         let read = memory(info).unwrap();
-        assert_eq!((read.used_bytes, read.most_bytes), (900, 1000));
+        assert_eq!((read.used_bytes, read.max_bytes), (900, 1000));
         assert_eq!(read.policy, "noeviction");
         for bad in [
             "",

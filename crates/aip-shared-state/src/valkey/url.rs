@@ -8,7 +8,7 @@
 //! | `redis+sentinel://…HOST[:PORT],HOST[:PORT]/SERVICE[/DATABASE]` | the primary that the Sentinels name |
 //! | `redis+cluster://…HOST[:PORT],HOST[:PORT]` or `redis://…?cluster=true` | a cluster |
 //!
-//! `valkey` may stand for `redis`; `rediss+sentinel` and `rediss+cluster` are over TLS. Sentinels
+//! `valkey` may stand for `redis`; `rediss+sentinel` and `rediss+cluster` use TLS. Sentinels
 //! with a password of their own have it in `?sentinel_username=…&sentinel_password=…`.
 
 use std::fmt;
@@ -109,11 +109,11 @@ pub enum ValkeyUrlError {
     #[error("{0} is not percent-encoded UTF-8")]
     Encoding(&'static str),
     /// A parameter that means nothing.
-    #[error("unknown parameter in the query: known are {KNOWN}")]
+    #[error("unknown parameter in the query: known are {KNOWN_PARAMETERS}")]
     Parameter,
 }
 
-const KNOWN: &str = "`db`, `cluster=true`, `sentinel_username`, `sentinel_password`";
+const KNOWN_PARAMETERS: &str = "`db`, `cluster=true`, `sentinel_username`, `sentinel_password`";
 
 /// The kinds of URLs, by scheme.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -12,5 +12,6 @@ mod contract;
 mod nonces;
 mod outage;
 mod support;
+mod three_servers;
 mod topologies;
 mod urls;

@@ -9,7 +9,7 @@ use aip_base::Clock;
 use aip_pds::{MemoryNonces, NonceKey, NonceStore as _};
 use aip_shared_state::TieredNonces;
 use aip_storage::StorageError;
-use aip_storage::nonces::{GivenNonce, ServerRole, SharedNonces};
+use aip_storage::nonces::{ReceivedNonce, ServerRole, SharedNonces};
 use aip_testkit::clock::ManualClock;
 use aip_testkit::valkey::ValkeyServer;
 use async_trait::async_trait;
@@ -29,7 +29,7 @@ impl SharedNonces for Counted {
         &self,
         role: ServerRole,
         origin: &Origin,
-    ) -> Result<Option<GivenNonce>, StorageError> {
+    ) -> Result<Option<ReceivedNonce>, StorageError> {
         self.asked.fetch_add(1, Ordering::SeqCst);
         self.shared.newest_nonce(role, origin).await
     }
@@ -38,7 +38,7 @@ impl SharedNonces for Counted {
         &self,
         role: ServerRole,
         origin: &Origin,
-        given: &GivenNonce,
+        given: &ReceivedNonce,
     ) -> Result<(), StorageError> {
         self.told.fetch_add(1, Ordering::SeqCst);
         self.shared.offer_nonce(role, origin, given).await
@@ -161,7 +161,7 @@ async fn an_answer_that_comes_late_does_not_replace_what_was_given_meanwhile() {
 }
 
 #[tokio::test]
-async fn a_nonce_is_told_when_it_changes_and_once_a_second_at_most() {
+async fn a_nonce_is_shared_when_it_changes_and_once_a_second_at_most() {
     let pair = Pair::new().await;
     for _ in 0..10 {
         pair.one.put(pair.of("a"), "first").await;

@@ -7,7 +7,7 @@ use aip_atproto::Origin;
 use aip_base::SystemRng;
 use aip_shared_state::SharedState;
 use aip_shared_state::valkey::{COMMAND_TIMEOUT, Valkey};
-use aip_storage::nonces::{GivenNonce, ServerRole, SharedNonces as _};
+use aip_storage::nonces::{ReceivedNonce, ServerRole, SharedNonces as _};
 use aip_storage::notices::{LocalNotices, Notice};
 use aip_storage::rates::{RateLimits as _, Verdict};
 use aip_testkit::shared_state::until_heard;
@@ -89,7 +89,7 @@ async fn a_wiped_server_forgets_and_goes_on() {
         ServerRole::Resource,
         Origin::parse("https://pds.example").unwrap(),
     );
-    let given = GivenNonce {
+    let given = ReceivedNonce {
         nonce: "n".to_owned(),
         at: NOW,
     };
@@ -117,7 +117,7 @@ async fn what_somebody_else_wrote_under_our_keys_is_written_over() {
     let verdict = valkey.take("somebody", ONE_AN_HOUR, NOW).await;
     assert_eq!(verdict.unwrap(), Verdict::Permitted);
     assert_eq!(valkey.newest_nonce(role, &origin).await.unwrap(), None);
-    let given = GivenNonce {
+    let given = ReceivedNonce {
         nonce: "n".to_owned(),
         at: NOW,
     };

@@ -6,7 +6,7 @@ use std::time::Duration;
 use aip_base::{SystemRng, Timestamp};
 use aip_shared_state::valkey::{Valkey, ValkeyConfig};
 use aip_storage::rates::{Quota, RateLimits as _};
-use aip_testkit::valkey::PATIENCE;
+use aip_testkit::valkey::SERVER_TIMEOUT;
 use tokio::time::{Instant, sleep};
 
 pub(crate) const NOW: Timestamp = Timestamp::from_micros(1_767_225_600_000_001);
@@ -28,13 +28,13 @@ pub(crate) fn start(config: ValkeyConfig) -> Arc<Valkey> {
 /// A connection that is there.
 pub(crate) async fn connected(url: &str) -> Arc<Valkey> {
     let valkey = start(config(url));
-    assert!(valkey.wait(PATIENCE).await, "no connection to {url}");
+    assert!(valkey.wait(SERVER_TIMEOUT).await, "no connection to {url}");
     valkey
 }
 
 /// Waits until the server takes calls.
 pub(crate) async fn until_it_works(valkey: &Valkey) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + SERVER_TIMEOUT;
     for attempt in 0.. {
         let key = format!("attempt {attempt}");
         match valkey.take(&key, ONE_AN_HOUR, NOW).await {

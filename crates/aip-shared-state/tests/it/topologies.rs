@@ -6,7 +6,7 @@ use aip_shared_state::valkey::ValkeyConfig;
 use aip_storage::notices::{Notice, Notices as _};
 use aip_storage::rates::{RateLimits as _, Verdict};
 use aip_testkit::shared_state::{notices_hold, rate_limits_hold, shared_nonces_hold, until_heard};
-use aip_testkit::valkey::{PATIENCE, ValkeyServer, free_ports};
+use aip_testkit::valkey::{SERVER_TIMEOUT, ValkeyServer, free_ports};
 use rcgen::generate_simple_self_signed;
 use tokio::time::{Instant, sleep};
 
@@ -28,7 +28,7 @@ async fn tls_needs_a_certificate_of_a_trusted_authority_for_this_name() {
     let trusted = with_authority(format!("rediss://localhost:{port}"));
     trusted.check().await.unwrap();
     let valkey = start(trusted);
-    assert!(valkey.wait(PATIENCE).await);
+    assert!(valkey.wait(SERVER_TIMEOUT).await);
     rate_limits_hold(&*valkey).await;
 
     // The system's authorities do not know it.
@@ -188,7 +188,7 @@ fn cluster_ports() -> [u16; 3] {
 }
 
 async fn until(condition: impl AsyncFn() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + SERVER_TIMEOUT;
     while !condition().await {
         assert!(Instant::now() < deadline, "it does not come true");
         sleep(std::time::Duration::from_millis(50)).await;

@@ -7,6 +7,8 @@ use super::value::ConfigString;
 
 /// What `CloudNativePG` is asked for at most.
 const INSTANCES: Shape = Shape::Int { min: 1, max: 9 };
+/// Two are refused by [`resolve`](super::resolve): one of two is no majority.
+const SERVERS: Shape = Shape::Int { min: 1, max: 3 };
 const CONNECTIONS: Shape = Shape::Int {
     min: 50,
     max: 10_000,
@@ -20,8 +22,8 @@ fields! {
         /// `CloudNativePG`, which the stack makes (restricted profile); `cnpg_next`: the server of yours, until
         /// `aip-deploy deps migrate postgres --to cnpg` has moved its data to the Cluster
         POSTGRES: PostgresKind = "postgres" => |_| PostgresKind::External;
-        /// `external`: a server of yours, named by `required_env.REDIS_DSN`, or none; `cluster`: a server in
-        /// the cluster, which the stack makes (restricted profile)
+        /// `external`: a server of yours, named by `required_env.REDIS_DSN`, or none; `cluster`: one server in
+        /// the cluster, or three, which the stack makes (restricted profile)
         VALKEY: ValkeyKind = "valkey" => |_| ValkeyKind::External;
     }
     with [CNPG, VALKEY_CLUSTER]
@@ -69,17 +71,19 @@ fields! {
 }
 
 fields! {
-    /// The Valkey server, with `dependencies.valkey: cluster`
+    /// The Valkey servers, with `dependencies.valkey: cluster`
     VALKEY_CLUSTER at "aip_config.dependencies.valkey_cluster" {
-        /// Its password, encrypted: 16 to 128 characters of A-Z, a-z, 0-9 and `._~-`
+        /// The number of servers: 1, or 3 with a Sentinel beside each
+        VALKEY_SERVERS: u32 = "servers" as SERVERS => |_| 1;
+        /// Their password, encrypted: 16 to 128 characters of A-Z, a-z, 0-9 and `._~-`
         VALKEY_PASSWORD: Option<ConfigString> = "password" => |_| None;
-        /// Its image
+        /// Their image
         VALKEY_IMAGE: String = "image" => |_| "valkey/valkey:8.1.4".to_owned();
-        /// Size of its volume, as a Kubernetes quantity
+        /// Size of each server's volume, as a Kubernetes quantity
         VALKEY_STORAGE: String = "storage" as Shape::Quantity => |_| "1Gi".to_owned();
-        /// `StorageClass` of the volume; if not set, the default of the cluster
+        /// `StorageClass` of the volumes; if not set, the default of the cluster
         VALKEY_STORAGE_CLASS: Option<String> = "storage_class" => |_| None;
-        /// Memory that it requests and is limited to, as a Kubernetes quantity
+        /// Memory that each server requests and is limited to, as a Kubernetes quantity
         VALKEY_MEMORY: String = "memory" as Shape::Quantity => |_| "256Mi".to_owned();
     }
 }

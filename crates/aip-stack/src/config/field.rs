@@ -32,7 +32,7 @@ pub struct Group {
 
 /// A variable of an environment that is known by name.
 pub struct Variable {
-    /// Its name.
+    /// Its key below the group, such as `storage_class`.
     pub name: &'static str,
     /// One line for the schema and the reference page.
     pub description: &'static str,

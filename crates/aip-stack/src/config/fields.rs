@@ -10,6 +10,7 @@ use super::choices::{
 };
 use super::field::{Field, FieldType, Group, Shape, Variable, fields};
 use super::rotation::DEFAULT_OVERLAP;
+use super::valkey_url;
 use super::value::{ConfigString, EnvValues};
 
 pub use super::dependency_fields::*;
@@ -28,13 +29,6 @@ const DATABASE_SCHEMES: &[&str] = &[
     "postgres://",
     "sqlite://",
 ];
-const VALKEY_SCHEMES: &[&str] = &[
-    "redis://",
-    "rediss://",
-    "valkey://",
-    "valkeys://",
-    "unix://",
-];
 
 /// `DATABASE_URL`
 pub const DATABASE_URL: Variable = Variable {
@@ -47,9 +41,9 @@ pub const DATABASE_URL: Variable = Variable {
 /// `REDIS_DSN`
 pub const REDIS_DSN: Variable = Variable {
     name: "REDIS_DSN",
-    description: "Valkey or Redis URL: redis://user:password@host:6379/0",
+    description: "Valkey or Redis URL: redis://user:password@host:6379/0, or redis+sentinel://…/service/0 with several hosts",
     is_secret: true,
-    check: |text| checks::url(text, VALKEY_SCHEMES),
+    check: valkey_url::check,
 };
 
 /// `WORKER_ID`

@@ -95,6 +95,8 @@ remedies! {
     SecondUrl,
     /// Gives the Valkey server a password.
     ValkeyPassword,
+    /// Makes the Valkey servers three.
+    ValkeyServers,
     /// Says where the backups of PostgreSQL go, or who may write there.
     Backup,
     /// Lets PostgreSQL take the connections of every Pod.

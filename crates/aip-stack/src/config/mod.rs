@@ -24,6 +24,7 @@ mod problem;
 mod resolve;
 mod rotation;
 mod schema;
+mod valkey_url;
 mod value;
 mod values;
 
@@ -43,7 +44,7 @@ pub use fix::{Fix, Remedy, quoted};
 pub use parse::SecretsAccess;
 pub use problem::{Problem, Problems};
 pub use resolve::{ConfigInput, EXTERNAL_BASE, connections_needed, resolve};
-pub(crate) use resolve::{KEY_FILE_PATH, POSTGRES_NAME, VALKEY_NAME};
+pub(crate) use resolve::{KEY_FILE_PATH, POSTGRES_NAME, SENTINEL_PORT, VALKEY_NAME, VALKEY_PORT};
 pub use rotation::{key_schedule, rotate_every};
 pub use schema::schema;
 pub use value::{ConfigString, EnvValues, FieldValue, PLACEHOLDER};
@@ -101,7 +102,7 @@ pub struct AipConfig {
     pub network_policy: Option<NetworkPolicy>,
     /// The PostgreSQL cluster that the stack makes.
     pub postgres: Option<Postgres>,
-    /// The Valkey server that the stack makes.
+    /// The Valkey servers that the stack makes.
     pub valkey: Option<Valkey>,
 }
 
@@ -203,6 +204,22 @@ pub struct Valkey {
     pub password: SecretString,
     /// `maxmemory`: less than the limit of its container, which counts more than the data.
     pub max_memory_bytes: u64,
+    /// One, or three with a Sentinel beside each.
+    pub servers: u32,
+}
+
+impl Valkey {
+    /// Whether there are Sentinels, which know the primary.
+    pub(crate) fn has_sentinels(&self) -> bool {
+        self.servers > 1
+    }
+
+    /// The names of the servers in the namespace of the stack, as their Service gives them.
+    pub(crate) fn hosts(&self) -> Vec<String> {
+        let numbers = 0..self.servers;
+        let host = |number| format!("{VALKEY_NAME}-{number}.{VALKEY_NAME}");
+        numbers.map(host).collect()
+    }
 }
 
 /// An AWS network load balancer.

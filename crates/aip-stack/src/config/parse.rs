@@ -32,7 +32,7 @@ pub(super) struct Parser<'a> {
 
 /// What was read so far, by path.
 #[derive(Default)]
-struct Found {
+struct ParsedFields {
     set: BTreeMap<&'static str, FieldValue>,
     lines: BTreeMap<&'static str, usize>,
 }
@@ -63,12 +63,12 @@ impl Parser<'_> {
 
     /// The fields of `aip_config`.
     pub(super) fn values(&mut self, node: &Node) -> Values {
-        let mut found = Found::default();
+        let mut found = ParsedFields::default();
         self.group(node, &AIP_CONFIG, &mut found);
         Values::new(found.set, found.lines)
     }
 
-    fn group(&mut self, node: &Node, group: &'static Group, found: &mut Found) {
+    fn group(&mut self, node: &Node, group: &'static Group, found: &mut ParsedFields) {
         let path = group.path();
         found.lines.insert(path, node.line);
         if node.is_null() {

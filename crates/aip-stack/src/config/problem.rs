@@ -8,7 +8,7 @@ use super::fix::Fix;
 /// A problem of the configuration, printed as `file:line: path: message`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// The file.
+    /// The path of the stack file.
     pub file: PathBuf,
     /// The line, where there is one.
     pub line: Option<usize>,

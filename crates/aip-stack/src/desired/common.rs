@@ -13,7 +13,7 @@ use super::names::NameKey;
 use crate::config::fields::{PORT, PULL_SECRETS};
 use crate::config::{AipConfig, StackConfig};
 
-/// The name of the Deployment, its container and everything that is not told apart further.
+/// The name of the Deployment, its container and everything that is not distinguished further.
 pub(super) const APP_NAME: &str = "aip";
 
 /// Port of the server's internal listener: metrics, and probes that no stranger can keep busy.

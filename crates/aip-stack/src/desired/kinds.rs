@@ -17,7 +17,6 @@ use super::{Desired, ObjectRef, Phase};
 /// Group and version of the Gateway API.
 pub(super) const GATEWAY_API: (&str, &str) = ("gateway.networking.k8s.io", "v1");
 
-/// A kind.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Kind {
     Secret,

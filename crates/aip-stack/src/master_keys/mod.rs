@@ -16,7 +16,7 @@ use aip_base::{Clock, Rng, RowId, Timestamp, random_token};
 use secrecy::SecretString;
 use serde_json::{Map, Value, json};
 
-use crate::signing_keys::{Behind, Deployed, MIN_PUBLISHED};
+use crate::signing_keys::{Deployed, MIN_PUBLISHED, OutdatedBy};
 
 const PRIMARY: &str = "primary";
 const KEYS: &str = "keys";
@@ -121,19 +121,19 @@ impl MasterKeys {
 
     /// Whether another copy of the stack file was deployed after this one: `deployed` has a key that was made
     /// later than the primary one here, or seals with one, or has forgotten a key that is still here.
-    pub fn behind(&self, deployed: &Deployed<Self>) -> Option<Behind> {
+    pub fn outdated_by(&self, deployed: &Deployed<Self>) -> Option<OutdatedBy> {
         let (_, last) = deployed.0.first()?;
         let is_later = |kid: &str| created(kid) > created(&self.primary);
         let mut missing = last.kids().filter(|kid| !self.has(kid));
         if let Some(kid) = missing.find(|kid| *kid == last.primary || is_later(kid)) {
-            return Some(Behind::Lacks(kid.to_owned()));
+            return Some(OutdatedBy::Lacks(kid.to_owned()));
         }
         let forgotten = |kid: &str| {
             let mut before = deployed.0.iter().skip(1);
             !last.has(kid) && before.any(|(_, set)| set.has(kid))
         };
         let is_older = is_later(&last.primary) || self.kids().any(forgotten);
-        is_older.then_some(Behind::Older)
+        is_older.then_some(OutdatedBy::Older)
     }
 
     /// What is due now, if a key seals for `every`.
@@ -163,7 +163,7 @@ impl MasterKeys {
             return after_deployment(since, now, MasterStep::Remove(old));
         }
         let until = created(&self.primary).map_or(now, |made| made + every);
-        at(until, now, MasterStep::Publish)
+        due_step(until, now, MasterStep::Publish)
     }
 
     /// Makes a step. Returns the ids of the keys that it is about.
@@ -200,13 +200,13 @@ fn created(kid: &str) -> Option<Timestamp> {
 /// A step that waits until every Pod has had the deployed set for a while.
 fn after_deployment(since: Option<Timestamp>, now: Timestamp, step: MasterStep) -> MasterDue {
     match since {
-        Some(since) => at(since + MIN_PUBLISHED, now, step),
+        Some(since) => due_step(since + MIN_PUBLISHED, now, step),
         // Not deployed yet: that comes first.
         None => MasterDue::default(),
     }
 }
 
-fn at(time: Timestamp, now: Timestamp, step: MasterStep) -> MasterDue {
+fn due_step(time: Timestamp, now: Timestamp, step: MasterStep) -> MasterDue {
     if time <= now {
         MasterDue {
             step: Some(step),

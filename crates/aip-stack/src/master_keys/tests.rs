@@ -140,24 +140,24 @@ fn a_copy_that_was_overtaken_at_any_step_is_found() {
         let sets: Vec<(u32, &MasterKeys)> = sets.iter().map(|set| (0, *set)).collect();
         deployed(now, &sets)
     };
-    let lacks = Some(Behind::Lacks(new));
-    assert_eq!(old.behind(&history(&[&published, &old])), lacks);
-    assert_eq!(old.behind(&history(&[&removed, &active])), lacks);
+    let lacks = Some(OutdatedBy::Lacks(new));
+    assert_eq!(old.outdated_by(&history(&[&published, &old])), lacks);
+    assert_eq!(old.outdated_by(&history(&[&removed, &active])), lacks);
     assert_eq!(
-        published.behind(&history(&[&active, &published])),
-        Some(Behind::Older)
+        published.outdated_by(&history(&[&active, &published])),
+        Some(OutdatedBy::Older)
     );
     assert_eq!(
-        active.behind(&history(&[&removed, &active])),
-        Some(Behind::Older)
+        active.outdated_by(&history(&[&removed, &active])),
+        Some(OutdatedBy::Older)
     );
     // What was written here and is not deployed yet is ahead.
-    assert_eq!(published.behind(&history(&[&old])), None);
-    assert_eq!(active.behind(&history(&[&published, &old])), None);
-    assert_eq!(removed.behind(&history(&[&active, &published])), None);
+    assert_eq!(published.outdated_by(&history(&[&old])), None);
+    assert_eq!(active.outdated_by(&history(&[&published, &old])), None);
+    assert_eq!(removed.outdated_by(&history(&[&active, &published])), None);
     assert_eq!(removed.removed_since(&active), ["m"]);
     for same in [&old, &published, &active, &removed] {
-        assert_eq!(same.behind(&history(&[same])), None);
+        assert_eq!(same.outdated_by(&history(&[same])), None);
         assert_eq!(same.removed_since(same), [""; 0]);
     }
 }

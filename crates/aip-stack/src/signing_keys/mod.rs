@@ -79,7 +79,7 @@ pub struct KeyView {
 
 /// Why a stack file is older than what is deployed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Behind {
+pub enum OutdatedBy {
     /// The deployed set has a key of this id, and the other set has not.
     Lacks(String),
     /// The last change of the deployed set is later than that of the other.
@@ -119,7 +119,7 @@ pub enum SigningKeysError {
     #[error("no key is waiting for activation: `aip-deploy keys rotate` adds one")]
     NoneWaiting,
     #[error("several keys are waiting for activation, specify one: {}", .0.join(" or "))]
-    Which(Vec<String>),
+    SeveralWaiting(Vec<String>),
     #[error("the key was not generated: {0}")]
     Library(#[from] KeyError),
 }
@@ -171,17 +171,17 @@ impl SigningKeys {
     ///
     /// A retired key that is not for PDSs may be missing, as it is removed at the end of its life. A set from before it
     /// was made is still found: it lacks the key that signs now, or has it as it was before.
-    pub fn behind(&self, deployed: &Self) -> Option<Behind> {
+    pub fn outdated_by(&self, deployed: &Self) -> Option<OutdatedBy> {
         let all = deployed.list().into_iter();
         let (common, missing): (Vec<_>, Vec<_>) = all.partition(|key| self.has(&key.kid));
         let was_removed = |key: &KeyView| {
             key.purpose != Purpose::Upstream && key.state == RETIRED && !key.service_auth
         };
         if let Some(key) = missing.into_iter().find(|key| !was_removed(key)) {
-            return Some(Behind::Lacks(key.kid));
+            return Some(OutdatedBy::Lacks(key.kid));
         }
         let changes = common.into_iter().filter_map(|key| key.times.last());
-        (changes.max() > self.last_change()).then_some(Behind::Older)
+        (changes.max() > self.last_change()).then_some(OutdatedBy::Older)
     }
 
     /// When a key last came to another state; none if no key says.
@@ -225,12 +225,12 @@ impl SigningKeys {
 
     /// The one key that is published and waits for its activation.
     pub fn waiting(&self, purpose: Purpose) -> Result<String, SigningKeysError> {
-        let lines = self.lines().into_iter();
-        let of_purpose = lines.filter(|line| line.purpose == purpose);
+        let sequences = self.key_sequences().into_iter();
+        let of_purpose = sequences.filter(|sequence| sequence.purpose == purpose);
         let candidates = of_purpose.flat_map(|line| line.waiting().cloned().collect::<Vec<_>>());
         let mut kids: Vec<String> = candidates.map(|key| key.kid).collect();
         if kids.len() > 1 {
-            return Err(SigningKeysError::Which(kids));
+            return Err(SigningKeysError::SeveralWaiting(kids));
         }
         kids.pop().ok_or(SigningKeysError::NoneWaiting)
     }

@@ -53,13 +53,13 @@ pub struct Due {
 }
 
 /// The keys of one purpose and algorithm, in the order of the set: of them one signs.
-pub(super) struct Line {
+pub(super) struct KeySequence {
     pub(super) purpose: Purpose,
     alg: Option<&'static str>,
     keys: Vec<KeyView>,
 }
 
-impl Line {
+impl KeySequence {
     /// The keys behind the active one. Those before it were active themselves.
     pub(super) fn waiting(&self) -> impl Iterator<Item = &KeyView> {
         let active = self.active_at().map_or(0, |at| at + 1);
@@ -110,7 +110,7 @@ impl Deployed<SigningKeys> {
 
 impl Due {
     /// A step that is due at a time.
-    fn at(&mut self, time: Timestamp, now: Timestamp, step: Step) {
+    fn add_step(&mut self, time: Timestamp, now: Timestamp, step: Step) {
         if time <= now {
             self.steps.push(step);
         } else {
@@ -121,20 +121,22 @@ impl Due {
 
 impl SigningKeys {
     /// The keys by purpose and algorithm.
-    pub(super) fn lines(&self) -> Vec<Line> {
-        let mut lines: Vec<Line> = Vec::new();
+    pub(super) fn key_sequences(&self) -> Vec<KeySequence> {
+        let mut sequences: Vec<KeySequence> = Vec::new();
         for key in self.list() {
-            let of_key = |line: &&mut Line| (line.purpose, line.alg) == (key.purpose, key.alg);
-            match lines.iter_mut().find(of_key) {
-                Some(line) => line.keys.push(key),
-                None => lines.push(Line {
+            let of_key = |sequence: &&mut KeySequence| {
+                (sequence.purpose, sequence.alg) == (key.purpose, key.alg)
+            };
+            match sequences.iter_mut().find(of_key) {
+                Some(sequence) => sequence.keys.push(key),
+                None => sequences.push(KeySequence {
                     purpose: key.purpose,
                     alg: key.alg,
                     keys: vec![key],
                 }),
             }
         }
-        lines
+        sequences
     }
 
     /// What is due now for the keys of a purpose, or of every purpose.
@@ -151,15 +153,15 @@ impl SigningKeys {
         let mut due = Due::default();
         let needed = purpose.unwrap_or(Purpose::Upstream);
         let mut signs = false;
-        for line in self.lines() {
-            if purpose.is_some_and(|purpose| purpose != line.purpose) {
+        for sequence in self.key_sequences() {
+            if purpose.is_some_and(|purpose| purpose != sequence.purpose) {
                 continue;
             }
-            if let Some(active) = line.active_at() {
-                signs |= line.purpose == needed;
-                successor(&line, active, schedule, deployed, now, &mut due);
-                if line.purpose != Purpose::Upstream {
-                    predecessors(&line, active, schedule, deployed, now, &mut due);
+            if let Some(active) = sequence.active_at() {
+                signs |= sequence.purpose == needed;
+                successor(&sequence, active, schedule, deployed, now, &mut due);
+                if sequence.purpose != Purpose::Upstream {
+                    predecessors(&sequence, active, schedule, deployed, now, &mut due);
                 }
             }
         }
@@ -188,10 +190,10 @@ impl SigningKeys {
     }
 }
 
-/// The key that follows the active one: published when its time is over, activated when everybody
+/// The key that follows the active one: published when its time has passed, activated when everybody
 /// knows it.
 fn successor(
-    line: &Line,
+    sequence: &KeySequence,
     active: usize,
     schedule: Schedule,
     deployed: &Deployed<SigningKeys>,
@@ -200,45 +202,47 @@ fn successor(
 ) {
     // A key that was active once and is published again was sent back by somebody.
     let never_active = |key: &&KeyView| key.times.activated.is_none();
-    if let Some(waiting) = line.waiting().filter(never_active).last() {
+    if let Some(waiting) = sequence.waiting().filter(never_active).last() {
         // Not deployed yet: that comes first.
         if let Some(since) = deployed.published_since(&waiting.kid) {
             let step = Step::Activate(waiting.kid.clone());
-            due.at(since + MIN_PUBLISHED, now, step);
+            due.add_step(since + MIN_PUBLISHED, now, step);
         }
         return;
     }
-    let key = &line.keys[active];
+    let key = &sequence.keys[active];
     let Some(alg) = key.alg.and_then(|name| name.parse::<Alg>().ok()) else {
         return;
     };
     let since = key.times.activated.or(key.times.created);
     let until = since.map_or(now, |at| at + schedule.every);
-    due.at(until, now, Step::Publish(line.purpose, alg));
+    due.add_step(until, now, Step::Publish(sequence.purpose, alg));
 }
 
 /// The keys before the active one.
 fn predecessors(
-    line: &Line,
+    sequence: &KeySequence,
     active: usize,
     schedule: Schedule,
     deployed: &Deployed<SigningKeys>,
     now: Timestamp,
     due: &mut Due,
 ) {
-    let replaced = deployed.active_since(&line.keys[active].kid);
-    let free = line.keys[..active].iter().filter(|key| !key.service_auth);
+    let replaced = deployed.active_since(&sequence.keys[active].kid);
+    let free = sequence.keys[..active]
+        .iter()
+        .filter(|key| !key.service_auth);
     for key in free {
         match (key.state, replaced, key.times.retired) {
             (PUBLISHED, Some(replaced), _) => {
-                due.at(
+                due.add_step(
                     replaced + schedule.overlap,
                     now,
                     Step::Retire(key.kid.clone()),
                 );
             }
             (RETIRED, _, Some(retired)) => {
-                due.at(retired + schedule.every, now, Step::Remove(key.kid.clone()));
+                due.add_step(retired + schedule.every, now, Step::Remove(key.kid.clone()));
             }
             _ => {}
         }

@@ -117,7 +117,7 @@ fn the_key_that_waits_is_meant_unless_there_are_several() {
     add(&mut keys, Purpose::Upstream);
     assert!(matches!(
         keys.waiting(Purpose::Upstream),
-        Err(SigningKeysError::Which(two)) if two.len() == 2
+        Err(SigningKeysError::SeveralWaiting(two)) if two.len() == 2
     ));
     assert!(matches!(
         keys.add(Purpose::Oidc, Alg::Es256, &SystemClock, &SystemRng),
@@ -241,7 +241,7 @@ fn every_line_of_keys_is_published_then_activated_and_nothing_is_due_in_between(
         ]
     );
 
-    // Those for apps are retired when their tokens are over; the one for PDSs stays for good.
+    // Those for apps are retired when their tokens have expired; the one for PDSs stays for good.
     stack.pass(Duration::from_secs(48 * 3600 - 1));
     assert_eq!(stack.run(), []);
     stack.pass(Duration::from_secs(1));
@@ -369,25 +369,28 @@ fn a_key_as_a_service_is_rotated_retired_and_removed_and_is_never_taken_for_one_
     assert!(due(&set, removed).contains(&Step::Remove("s".to_owned())));
     let before = set.clone();
     set.remove("s").unwrap();
-    assert_eq!(set.behind(&before), None, "it was retired");
+    assert_eq!(set.outdated_by(&before), None, "it was retired");
     // A set whose keys have no purposes can have none.
     let plain = keys(PLAIN, &["a"]).add(Purpose::ServiceAuth, Alg::Es256, &SystemClock, &SystemRng);
     assert!(matches!(plain, Err(SigningKeysError::OnePurpose)));
 }
 
 #[test]
-fn a_file_that_another_copy_has_overtaken_is_told_from_one_that_is_ahead() {
+fn a_file_that_another_copy_has_overtaken_is_distinguished_from_one_that_is_ahead() {
     let first = keys(PLAIN, &["b"]);
     let mut published = first.clone();
     let new = add(&mut published, Purpose::Upstream);
-    assert_eq!(first.behind(&published), Some(Behind::Lacks(new.clone())));
-    assert_eq!(published.behind(&first), None);
+    assert_eq!(
+        first.outdated_by(&published),
+        Some(OutdatedBy::Lacks(new.clone()))
+    );
+    assert_eq!(published.outdated_by(&first), None);
     let mut activated = published.clone();
     let later = aip_base::Clock::now(&SystemClock) + DAY;
     activated.activate(&new, later).unwrap();
-    assert_eq!(published.behind(&activated), Some(Behind::Older));
-    assert_eq!(activated.behind(&published), None);
-    assert_eq!(activated.behind(&activated), None);
+    assert_eq!(published.outdated_by(&activated), Some(OutdatedBy::Older));
+    assert_eq!(activated.outdated_by(&published), None);
+    assert_eq!(activated.outdated_by(&activated), None);
     let read = SigningKeys::parse(
         activated.to_json().expose_secret(),
         activated.active().to_vec(),
@@ -413,22 +416,22 @@ fn a_retired_key_for_apps_that_was_removed_does_not_make_a_file_look_older() {
     for (kid, expected) in [
         ("o", None),
         ("s", None),
-        ("b", Some(Behind::Lacks("b".to_owned()))),
-        ("r", Some(Behind::Lacks("r".to_owned()))),
-        ("u", Some(Behind::Lacks("u".to_owned()))),
-        ("x", Some(Behind::Lacks("x".to_owned()))),
-        (new.as_str(), Some(Behind::Lacks(new.clone()))),
+        ("b", Some(OutdatedBy::Lacks("b".to_owned()))),
+        ("r", Some(OutdatedBy::Lacks("r".to_owned()))),
+        ("u", Some(OutdatedBy::Lacks("u".to_owned()))),
+        ("x", Some(OutdatedBy::Lacks("x".to_owned()))),
+        (new.as_str(), Some(OutdatedBy::Lacks(new.clone()))),
     ] {
         let mut file = deployed.clone();
         file.keys.retain(|key| key["kid"] != kid);
-        assert_eq!(file.behind(&deployed), expected, "{kid}");
+        assert_eq!(file.outdated_by(&deployed), expected, "{kid}");
     }
     let mut file = deployed.clone();
     for kid in ["o", "s"] {
         file.make(&Step::Remove(kid.to_owned()), &SystemClock, &SystemRng)
             .unwrap();
     }
-    assert_eq!(file.behind(&deployed), None);
+    assert_eq!(file.outdated_by(&deployed), None);
     assert!(!file.is_same(&deployed));
 }
 
@@ -458,7 +461,7 @@ fn a_file_from_before_a_key_was_made_is_found_when_that_key_is_retired() {
         let is_older = kids(deployed).any(|kid| !copy.has(&kid))
             || copy.last_change() < deployed.last_change();
         assert_eq!(
-            copy.behind(deployed).is_some(),
+            copy.outdated_by(deployed).is_some(),
             is_older,
             "{}",
             states(copy)

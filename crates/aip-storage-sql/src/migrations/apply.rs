@@ -12,6 +12,14 @@ use crate::sql::unavailable;
 pub(crate) trait SchemaDriver: Driver + Migrate {
     /// Takes the lock of migrations until the transaction ends.
     fn lock_schema(&mut self) -> impl Future<Output = Result<(), SchemaError>> + Send;
+
+    /// Refuses to apply what is `pending` while the database is part of a move. To be asked under the lock.
+    fn require_no_move(
+        &mut self,
+        _pending: &[i64],
+    ) -> impl Future<Output = Result<(), SchemaError>> + Send {
+        async { Ok(()) }
+    }
 }
 
 /// What one transaction applied.
@@ -46,6 +54,10 @@ pub(crate) async fn apply_pending<'m, D: SchemaDriver>(
     forget_statements(&mut tx).await?;
     tx.driver().map_err(unavailable)?.lock_schema().await?;
     let pending = read_status(&mut tx, known).await?.pending();
+    if !pending.is_empty() {
+        let driver = tx.driver().map_err(unavailable)?;
+        driver.require_no_move(&pending).await?;
+    }
     let mut applied = Applied {
         versions: Vec::new(),
         next_outside: None,

@@ -68,6 +68,10 @@ const MIGRATIONS: &[Migration] = migrations! {
     20 "authentication only" in "0020_authentication_only";
     21 "delegations" in "0021_delegations";
     22 "pairwise subjects" in "0022_pairwise_subjects";
+    23 "developer tokens" in "0023_developer_tokens";
+    24 "account events" in "0024_account_events";
+    25 "upstream documents" in "0025_upstream_documents";
+    26 "index of exchanged tokens" in "0026_access_tokens_delegation" builds "access_tokens_delegation";
 };
 
 /// The migrations of SQLite, in order.

@@ -111,7 +111,7 @@ impl<D: Driver> Connection<D> {
     }
 }
 
-/// What `work` gives, or an error once `limit` is over. The connection cannot be used again then.
+/// What `work` gives, or an error once `limit` has passed. The connection cannot be used again then.
 async fn within<T>(
     limit: Duration,
     work: impl Future<Output = Result<T, sqlx::Error>>,

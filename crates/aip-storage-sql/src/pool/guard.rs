@@ -180,7 +180,6 @@ impl<D: Driver> PooledTransaction<D> {
         Ok(Self(connection))
     }
 
-    /// Commits.
     pub(crate) async fn commit(mut self) -> Result<(), sqlx::Error> {
         self.0.end("COMMIT").await
     }

@@ -31,7 +31,7 @@ pub(crate) struct Manager<D: Driver> {
     first: Mutex<Option<D>>,
     /// The pool that this serves, to discard its idle connections.
     pool: OnceLock<WeakPool<Self>>,
-    /// Until the first connection is there, a refusal is told at once.
+    /// Until the first connection is there, a refusal is reported at once.
     pub(super) connected_once: AtomicBool,
     /// Why the server refuses connections while it is starting up.
     refusal: Mutex<Option<sqlx::Error>>,
@@ -98,7 +98,7 @@ impl<D: Driver> Manager<D> {
     }
 
     /// From now on another server: connections to the one before are not used again.
-    pub(super) fn go_on_at(&self, options: D::Options, prepares_statements: bool) {
+    pub(super) fn switch_to(&self, options: D::Options, prepares_statements: bool) {
         drop(lock(&self.first).take());
         let number = {
             let mut server = lock(&self.server);

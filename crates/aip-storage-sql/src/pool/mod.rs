@@ -74,9 +74,9 @@ impl<D: Driver> Pool<D> {
     }
 
     /// From now on connections to another server.
-    pub(crate) fn go_on_at(&self, options: D::Options, prepares_statements: bool) {
+    pub(crate) fn switch_to(&self, options: D::Options, prepares_statements: bool) {
         let manager = self.inner.manager();
-        manager.go_on_at(options, prepares_statements);
+        manager.switch_to(options, prepares_statements);
     }
 
     /// Acquires a connection, waiting for one if all are in use.
@@ -128,7 +128,6 @@ impl<D: Driver> Pool<D> {
         Ok(connection)
     }
 
-    /// Begins a transaction.
     pub(crate) async fn begin(&self) -> Result<PooledTransaction<D>, sqlx::Error> {
         PooledTransaction::begin(self.acquire().await?).await
     }

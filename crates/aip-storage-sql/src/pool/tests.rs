@@ -359,7 +359,7 @@ async fn a_server_that_is_starting_up_is_waited_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_that_refuses_the_first_connection_is_told_at_once() {
+async fn a_server_that_refuses_the_first_connection_is_reported_at_once() {
     let server = Arc::new(Server::default());
     Server::set(&server.refuses, true);
     let began = Instant::now();

@@ -18,6 +18,7 @@ use sqlx::migrate::{Migrate as _, MigrateError};
 use sqlx::{AssertSqlSafe, PgConnection, Row as _};
 use tokio::time::{Instant, sleep};
 
+use super::moving;
 use crate::migrations::EngineMigration;
 use crate::migrations::apply::{SchemaDriver, apply_pending, forget_statements, read_status};
 use crate::pool::{Connection, Driver as _, Pool};
@@ -58,6 +59,10 @@ impl SchemaDriver for PgConnection {
             }
             sleep(POLL_INTERVAL).await;
         }
+    }
+
+    async fn require_no_move(&mut self, pending: &[i64]) -> Result<(), SchemaError> {
+        moving::require_no_move(self, pending).await
     }
 }
 
@@ -100,6 +105,8 @@ async fn apply_outside(
         tx.commit().await.map_err(unavailable)?;
         return Ok(false);
     }
+    let driver = tx.driver().map_err(unavailable)?;
+    driver.require_no_move(&pending).await?;
     let mut builder = pool.connect_apart().await.map_err(unavailable)?;
     let built = build(&mut builder, next, index).await;
     builder.close().await;
@@ -126,7 +133,7 @@ async fn build(
         state = index_state(driver, index).await?;
     }
     if state == IndexState::Invalid {
-        tracing::warn!(index, "dropping an index that was not built to its end");
+        tracing::warn!(index, "dropping an incomplete index");
         let drop_index = format!("DROP INDEX CONCURRENTLY {index}");
         sqlx::raw_sql(AssertSqlSafe(drop_index))
             .execute(&mut *driver)

@@ -28,7 +28,7 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Between attempts to listen again.
-const RETRY: Backoff = Backoff {
+const RETRY_BACKOFF: Backoff = Backoff {
     base: Duration::from_millis(200),
     cap: Duration::from_secs(10),
 };
@@ -114,7 +114,7 @@ async fn listen(
             Ok(()) = options.changed() => continue,
         };
         tracing::warn!(%error, "LISTEN connection lost, reconnecting");
-        sleep(RETRY.delay(failures, &*rng)).await;
+        sleep(RETRY_BACKOFF.delay(failures, &*rng)).await;
         failures = failures.saturating_add(1);
     }
 }
@@ -141,7 +141,7 @@ async fn listen_once(
             Ok(Ok(Some(heard))) => {
                 // What a newer release says is not for this one.
                 if let Some(notice) = Notice::from_text(heard.payload()) {
-                    received.tell(notice);
+                    received.broadcast(notice);
                 }
             }
             Ok(Ok(None)) => return Err(ListenError::Closed),

@@ -52,7 +52,7 @@ pub enum CopyError {
 pub struct CopiedSessions {
     /// Those that can be used.
     pub live: u64,
-    /// Of these, those whose next refresh is over: a server that ran has made it.
+    /// Of these, those whose next refresh is past: a server that ran has made it.
     pub due: u64,
     /// Of the live ones, those that were last refreshed before the copy was made; one of the same
     /// second may be missing.

@@ -3,11 +3,11 @@
 use aip_atproto::ScopeSet;
 use aip_base::RowId;
 use aip_storage::StorageError;
-use aip_storage::grant::{Approval, Approve, Grant, Handover, NewCode};
+use aip_storage::grant::{Approval, Approve, Grant, NewCode, Redemption};
 use aip_storage::request::{AnsweredRequest, Delivery, RequestAnswer};
 use aip_storage::upstream::EndReason;
 
-use super::client_document::Keep;
+use super::client_document::KeepOutcome;
 use super::ending::end_session;
 use super::request::note_answer;
 use super::sql::{Fields, Row, sql, unavailable};
@@ -19,7 +19,7 @@ pub(super) async fn approve(store: &Store, approval: &Approval) -> Result<Approv
         browser,
         grant,
         ends_session,
-        handover,
+        redemption,
         ..
     } = approval;
     let mut tx = store.begin().await?;
@@ -36,9 +36,9 @@ pub(super) async fn approve(store: &Store, approval: &Approval) -> Result<Approv
     }
     let answered = AnsweredRequest {
         client_id: grant.client_id.clone(),
-        delivery: match handover {
-            Handover::Code(code) => Delivery::Redirect(code.redirect.clone()),
-            Handover::Device(code) => Delivery::Device(*code),
+        delivery: match redemption {
+            Redemption::Code(code) => Delivery::Redirect(code.redirect.clone()),
+            Redemption::Device(code) => Delivery::Device(*code),
         },
         did: Some(grant.actor.clone()),
         answer: RequestAnswer::Granted(grant.id),
@@ -47,9 +47,9 @@ pub(super) async fn approve(store: &Store, approval: &Approval) -> Result<Approv
         return Ok(Approve::RequestGone);
     }
     // A device is not signed out with the browser in which it was allowed.
-    let signed_in_at = match handover {
-        Handover::Code(_) => Some(*browser),
-        Handover::Device(_) => None,
+    let signed_in_at = match redemption {
+        Redemption::Code(_) => Some(*browser),
+        Redemption::Device(_) => None,
     };
     // The session is held until the grant is in: whoever ends unused sessions waits, and then sees
     // the grant.
@@ -85,13 +85,13 @@ pub(super) async fn approve(store: &Store, approval: &Approval) -> Result<Approv
         tx.commit().await.map_err(unavailable)?;
         return Ok(Approve::RequestGone);
     }
-    match handover {
-        Handover::Code(code) => put_code(&mut tx, grant, code).await?,
+    match redemption {
+        Redemption::Code(code) => put_code(&mut tx, grant, code).await?,
         // Decided in another browser, or expired.
-        Handover::Device(code) if !device::allow(&mut tx, code, grant).await? => {
+        Redemption::Device(code) if !device::allow(&mut tx, code, grant).await? => {
             return Ok(Approve::RequestGone);
         }
-        Handover::Device(_) => {}
+        Redemption::Device(_) => {}
     }
     add_consent(&mut tx, *browser, grant).await?;
     if *ends_session {
@@ -135,16 +135,16 @@ async fn hold_client(
             let client = grant.client_id.as_str();
             tracing::info!(
                 client,
-                "a request is over: the resources of its client have changed"
+                "authorization request ended: the resources of its client have changed"
             );
             return Ok(Some(Approve::RequestGone));
         }
     }
     if let Some(document) = client_from_document {
         match client_document::keep(&mut *conn, document, &grant.subject, grant.created_at).await? {
-            Keep::Kept => {}
-            Keep::Full => return Ok(Some(Approve::ClientsFull)),
-            Keep::Registered => return Ok(Some(Approve::RequestGone)),
+            KeepOutcome::Kept => {}
+            KeepOutcome::Full => return Ok(Some(Approve::ClientsFull)),
+            KeepOutcome::Registered => return Ok(Some(Approve::RequestGone)),
         }
     }
     Ok(None)

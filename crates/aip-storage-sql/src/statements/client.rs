@@ -6,6 +6,7 @@ use aip_storage::StorageError;
 use aip_storage::client::{
     Client, ClientId, ClientKeys, ClientSettings, Clients, ClientsVersion, CreateClient,
 };
+use aip_storage::display_uri::DisplayUris;
 use aip_storage::logout::{LogoutNotification, LogoutUri};
 use aip_storage::resource_uri::ResourceList;
 use aip_storage::upstream::EndReason;
@@ -14,7 +15,7 @@ use async_trait::async_trait;
 use super::ending::end_session;
 use super::request::delete_requests;
 use super::sql::{Fields, Row, Sql, ids, readable, sql, unavailable};
-use super::{DbConnection, Driver, Store, client_resource};
+use super::{DbConnection, Driver, Store, client_resource, upstream_document};
 use crate::sql::Executor;
 
 /// The columns that [`read_client`] reads, of the table `clients` or of its alias in a join.
@@ -28,9 +29,10 @@ macro_rules! client_columns {
             refresh_grace updated_at post_logout_redirect_uris auth_method_pinned
             claims_in_id_token require_par grant_types jwks jwks_uri dpop_bound_access_tokens
             security_profile userinfo_alg access_token_format resources resource_server
-            default_atproto_proxy backchannel_logout_uri backchannel_logout_session_required
+            default_atproto_proxy backchannel_logout_uri backchannel_logout_session_required backchannel_logout_format
             frontchannel_logout_uri frontchannel_logout_session_required
-            authentication_only pairwise registered_itself from_document document_holds_until;
+            authentication_only own_upstream_document client_assertions logo_uri tos_uri policy_uri
+            pairwise registered_itself from_document document_holds_until;
             created_at)
     };
     (@ $table:literal $($column:ident)*; $last:ident) => {
@@ -42,10 +44,16 @@ pub(super) use client_columns;
 #[async_trait]
 impl Clients for Store {
     async fn create_client(&self, client: &Client) -> Result<CreateClient, StorageError> {
+        if client.id.is_of_developer_tokens() {
+            return Ok(CreateClient::Exists);
+        }
         insert_client(self.writer(), client).await
     }
 
     async fn client(&self, id: &ClientId) -> Result<Option<Client>, StorageError> {
+        if id.is_of_developer_tokens() {
+            return Ok(None);
+        }
         sql(concat!(
             "SELECT ",
             client_columns!(),
@@ -74,11 +82,16 @@ impl Clients for Store {
         }))
     }
 
+    async fn keeps_upstream_document(&self, id: &ClientId) -> Result<bool, StorageError> {
+        upstream_document::is_kept(self, id).await
+    }
+
     async fn list_clients(&self) -> Result<Vec<Client>, StorageError> {
         let rows = sql(concat!("SELECT ", client_columns!(), " FROM clients"))
             .all(self.reader())
             .await?;
         let mut clients = readable(&rows, read_client);
+        clients.retain(|it| !it.id.is_of_developer_tokens());
         // Not `ORDER BY`: that would follow the collation of the database.
         clients.sort_by(|a, b| a.id.cmp(&b.id));
         Ok(clients)
@@ -111,6 +124,9 @@ impl Clients for Store {
     }
 
     async fn delete_client(&self, id: &ClientId, now: Timestamp) -> Result<bool, StorageError> {
+        if id.is_of_developer_tokens() {
+            return Ok(false);
+        }
         let mut tx = self.begin().await?;
         // As whoever allows the client something does, before anything else is held (`approve`).
         sql("DELETE FROM client_registrations WHERE client_id = $1")
@@ -131,6 +147,9 @@ async fn update_client(
     client: &Client,
     read_at: Option<Timestamp>,
 ) -> Result<bool, StorageError> {
+    if client.id.is_of_developer_tokens() {
+        return Ok(false);
+    }
     let mut tx = store.begin().await?;
     if let Some(read_at) = read_at {
         // Held until the end, so that no other change comes between and is written over.
@@ -143,13 +162,16 @@ async fn update_client(
         }
     }
     let before = client_resource::of_client(&mut tx, &client.id).await?;
+    if !client.settings.own_upstream_document {
+        upstream_document::keep(&mut tx, &client.id, client.updated_at).await?;
+    }
     if !write_client(&mut *tx, client).await? {
         return Ok(false);
     }
     let after = &client.settings.resources;
     let taken = before.iter().filter(|it| !after.contains(it.as_str()));
     let taken: Vec<_> = taken.collect();
-    client_resource::take_from_grants(&mut tx, client, &taken).await?;
+    client_resource::remove_from_grants(&mut tx, client, &taken).await?;
     tx.commit().await.map_err(unavailable)?;
     Ok(true)
 }
@@ -196,6 +218,7 @@ pub(super) async fn remove_client(
     .bind(id)
     .all(&mut *conn)
     .await?;
+    upstream_document::keep(conn, id, now).await?;
     let deleted = sql("DELETE FROM clients WHERE id = $1")
         .bind(id)
         .execute(&mut *conn)
@@ -232,11 +255,13 @@ pub(super) async fn insert_client(
               security_profile, secret_hash, userinfo_alg, access_token_format, resources,
               resource_server, default_atproto_proxy, backchannel_logout_uri,
               backchannel_logout_session_required, frontchannel_logout_uri,
-              frontchannel_logout_session_required, authentication_only, registered_itself,
-              created_at, from_document, document_holds_until, pairwise)
+              frontchannel_logout_session_required, authentication_only, own_upstream_document,
+              logo_uri, tos_uri, policy_uri, client_assertions, backchannel_logout_format,
+              registered_itself, created_at,
+              from_document, document_holds_until, pairwise)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17,
              $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35,
-             $36, $37, $38)
+             $36, $37, $38, $39, $40, $41, $42, $43, $44)
          ON CONFLICT (id) DO NOTHING";
     let inserted = bind_changeable(sql(insert), client)
         .bind(&client.registered_itself)
@@ -273,10 +298,12 @@ pub(super) async fn write_client(
                  backchannel_logout_session_required = $30,
                  frontchannel_logout_uri = $31,
                  frontchannel_logout_session_required = $32, authentication_only = $33,
-                 document_holds_until = $35,
+                 own_upstream_document = $34, logo_uri = $35, tos_uri = $36, policy_uri = $37,
+                 client_assertions = $38, backchannel_logout_format = $39,
+                 document_holds_until = $41,
                  secret_hash = CASE WHEN $4 IN ('none', 'private_key_jwt') THEN NULL
                      ELSE COALESCE(secret_hash, $23) END
-             WHERE id = $1 AND from_document = $34 AND ($4 IN ('none', 'private_key_jwt')
+             WHERE id = $1 AND from_document = $40 AND ($4 IN ('none', 'private_key_jwt')
                  OR secret_hash IS NOT NULL OR $23 IS NOT NULL)"),
         client,
     )
@@ -286,7 +313,7 @@ pub(super) async fn write_client(
     Ok(updated == 1)
 }
 
-/// Binds `$1` to `$33`: the id and every column that an update may change.
+/// Binds `$1` to `$39`: the id and every column that an update may change.
 fn bind_changeable(statement: Sql, client: &Client) -> Sql {
     let settings = &client.settings;
     let (jwks, jwks_uri) = match &settings.keys {
@@ -338,6 +365,12 @@ fn bind_changeable(statement: Sql, client: &Client) -> Sql {
         )
         .bind(&session_required(settings.frontchannel_logout.as_ref()))
         .bind(&settings.authentication_only)
+        .bind(&settings.own_upstream_document)
+        .bind(&settings.display_uris.logo)
+        .bind(&settings.display_uris.tos)
+        .bind(&settings.display_uris.policy)
+        .bind(&settings.client_assertions)
+        .bind(&settings.backchannel_logout_format)
 }
 
 fn session_required(notification: Option<&LogoutNotification>) -> bool {
@@ -384,11 +417,19 @@ pub(super) fn read_client(row: &Row) -> Result<Client, StorageError> {
         resource_server: fields.get("resource_server")?,
         claims_in_id_token: fields.get("claims_in_id_token")?,
         authentication_only: fields.get("authentication_only")?,
+        own_upstream_document: fields.get("own_upstream_document")?,
+        client_assertions: fields.get("client_assertions")?,
+        display_uris: DisplayUris {
+            logo: fields.get("logo_uri")?,
+            tos: fields.get("tos_uri")?,
+            policy: fields.get("policy_uri")?,
+        },
         pairwise: fields.get("pairwise")?,
         backchannel_logout: notification(
             fields.get("backchannel_logout_uri")?,
             fields.get("backchannel_logout_session_required")?,
         ),
+        backchannel_logout_format: fields.get("backchannel_logout_format")?,
         frontchannel_logout: notification(
             fields.get("frontchannel_logout_uri")?,
             fields.get("frontchannel_logout_session_required")?,

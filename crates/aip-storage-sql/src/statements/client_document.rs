@@ -15,15 +15,15 @@ use super::{DbConnection, Store};
 
 /// How often an approval is noted in the row of its client. What depends on the newest change of all
 /// clients is made anew at each.
-const NOTE_EVERY: Duration = Duration::from_hours(24);
+const REREAD_NOTE_INTERVAL: Duration = Duration::from_hours(24);
 
 /// How many clients give their places up for a new one: more than one where several were kept at the same
 /// moment.
-const MAX_GIVEN_UP: usize = 5;
+const MAX_EVICTIONS: usize = 5;
 
 /// Whether a client is kept. Otherwise the transaction must not be committed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Keep {
+pub(super) enum KeepOutcome {
     Kept,
     /// There are too many.
     Full,
@@ -41,32 +41,32 @@ pub(super) async fn keep(
     document: &DocumentClient,
     account: &Did,
     now: Timestamp,
-) -> Result<Keep, StorageError> {
+) -> Result<KeepOutcome, StorageError> {
     let client = &document.client;
     // A second time when somebody else has kept it in between.
     for _ in 0..2 {
         let kept = sql("UPDATE clients
              SET updated_at = CASE WHEN updated_at < $3 THEN $2 ELSE updated_at END
              WHERE id = $1 AND from_document")
-        .bind((&client.id, &now, &(now - NOTE_EVERY)))
+        .bind((&client.id, &now, &(now - REREAD_NOTE_INTERVAL)))
         .execute(&mut *conn)
         .await?;
         if kept == 1 {
-            return Ok(Keep::Kept);
+            return Ok(KeepOutcome::Kept);
         }
         if insert_client(&mut *conn, client).await? == CreateClient::Created {
             return Ok(if has_room(conn, document, account, now).await? {
-                Keep::Kept
+                KeepOutcome::Kept
             } else {
-                Keep::Full
+                KeepOutcome::Full
             });
         }
     }
-    Ok(Keep::Registered)
+    Ok(KeepOutcome::Registered)
 }
 
 /// What there is too much of, with a client that is inserted.
-struct Bounds {
+struct ExceededLimits {
     /// Clients that the account allows something, of all sites or of this one.
     of_account: bool,
     /// Clients of the site.
@@ -83,18 +83,18 @@ async fn has_room(
     account: &Did,
     now: Timestamp,
 ) -> Result<bool, StorageError> {
-    for _ in 0..MAX_GIVEN_UP {
+    for _ in 0..MAX_EVICTIONS {
         let over = bounds(&mut *conn, document, account).await?;
         // Every address begins with nothing.
         let site = match over {
-            Bounds {
+            ExceededLimits {
                 of_account: true, ..
             } => return Ok(false),
-            Bounds { of_site: true, .. } => document.site.as_str(),
-            Bounds { of_all: true, .. } => "",
-            Bounds { .. } => return Ok(true),
+            ExceededLimits { of_site: true, .. } => document.site.as_str(),
+            ExceededLimits { of_all: true, .. } => "",
+            ExceededLimits { .. } => return Ok(true),
         };
-        if !give_up_one(&mut *conn, &document.client.id, site, now).await? {
+        if !evict_unused_client(&mut *conn, &document.client.id, site, now).await? {
             return Ok(false);
         }
     }
@@ -106,11 +106,11 @@ async fn bounds(
     conn: &mut DbConnection,
     document: &DocumentClient,
     account: &Did,
-) -> Result<Bounds, StorageError> {
+) -> Result<ExceededLimits, StorageError> {
     let read = |row: &Row| {
         let fields = Fields::of("clients", "id", row)?;
         let number = |name| fields.get::<u64>(name);
-        Ok(Bounds {
+        Ok(ExceededLimits {
             of_account: number("allowed")? >= document.max_clients_of_account
                 || number("allowed_of_site")? >= document.max_clients_of_account_at_site,
             of_site: number("of_site")? > document.max_clients_of_site,
@@ -128,7 +128,7 @@ async fn bounds(
     .bind((&document.site, account))
     .one(conn, read)
     .await?;
-    Ok(counted.unwrap_or(Bounds {
+    Ok(counted.unwrap_or(ExceededLimits {
         of_account: false,
         of_site: false,
         of_all: false,
@@ -136,9 +136,9 @@ async fn bounds(
 }
 
 /// Deletes the client of that site, other than `kept`, that was allowed something longest ago, of those that
-/// nobody allows anything any more. Whether there is one. One that is to be told of a logout is not yet done
+/// nobody allows anything any more. Whether there is one. One that is to be notified of a logout is not yet done
 /// with, nor is one with a session at a PDS, whose person is expected back, or with a person at its sign-in.
-async fn give_up_one(
+async fn evict_unused_client(
     conn: &mut DbConnection,
     kept: &ClientId,
     site: &str,

@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use super::client::{client_columns, insert_client, read_client, remove_client, write_client};
 use super::client_document;
 use super::sql::{Fields, Row, readable, sql, unavailable};
-use super::{DbConnection, Store};
+use super::{DbConnection, Store, upstream_document};
 
 /// Registrations wait for each other at this row, so that their number is exact.
 const QUEUE: &str = "client registration";
@@ -105,6 +105,9 @@ impl ClientRegistrations for Store {
             .bind((&client.id, &change.read_at, &client.updated_at))
             .execute(&mut *tx)
             .await?;
+        if !client.settings.own_upstream_document {
+            upstream_document::keep(&mut tx, &client.id, client.updated_at).await?;
+        }
         if unchanged == 0 || !write_client(&mut *tx, client).await? {
             return Ok(ChangeRegistration::ChangedMeanwhile);
         }

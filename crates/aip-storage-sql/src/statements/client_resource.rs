@@ -7,7 +7,7 @@ use aip_storage::grant::RevokeReason;
 use aip_storage::resource_uri::{ResourceList, ResourceUri};
 
 use super::DbConnection;
-use super::ending::hold_sessions;
+use super::ending::lock_sessions;
 use super::revoke::revoke_grant;
 use super::sql::{Fields, Row, readable, sql};
 
@@ -38,12 +38,12 @@ pub(super) async fn of_client(
 
 /// Takes resource servers from the live grants of a client, whose row the transaction has changed. A grant
 /// that was for nothing else ends: a list of none would be AIP itself.
-pub(super) async fn take_from_grants(
+pub(super) async fn remove_from_grants(
     conn: &mut DbConnection,
     client: &Client,
-    taken: &[&ResourceUri],
+    removed: &[&ResourceUri],
 ) -> Result<(), StorageError> {
-    if taken.is_empty() {
+    if removed.is_empty() {
         return Ok(());
     }
     let rows = sql("SELECT id, upstream_session, resources FROM grants
@@ -54,14 +54,14 @@ pub(super) async fn take_from_grants(
     let mut ended = Vec::new();
     let mut narrowed = Vec::new();
     for grant in readable(&rows, read_grant) {
-        let kept = grant.resources.without(taken);
-        if kept.is_empty() {
+        let remaining = grant.resources.without(removed);
+        if remaining.is_empty() {
             ended.push(grant);
-        } else if kept != grant.resources {
-            narrowed.push((grant.id, kept));
+        } else if remaining != grant.resources {
+            narrowed.push((grant.id, remaining));
         }
     }
-    hold_sessions(conn, ended.iter().map(|it| it.session).collect()).await?;
+    lock_sessions(conn, ended.iter().map(|it| it.session).collect()).await?;
     if !ended.is_empty() {
         // What ends with them, as delegates do it by them, is locked after all of them.
         sql(concat!(
@@ -75,12 +75,16 @@ pub(super) async fn take_from_grants(
         .await?;
     }
     let mut changes: Vec<_> = ended.into_iter().map(|it| (it.id, None)).collect();
-    changes.extend(narrowed.into_iter().map(|(id, kept)| (id, Some(kept))));
+    changes.extend(
+        narrowed
+            .into_iter()
+            .map(|(id, remaining)| (id, Some(remaining))),
+    );
     changes.sort_unstable_by_key(|(id, _)| *id);
-    for (id, kept) in changes {
-        if kept.is_some() {
+    for (id, remaining) in changes {
+        if remaining.is_some() {
             sql("UPDATE grants SET resources = $2 WHERE id = $1")
-                .bind((&id, &kept))
+                .bind((&id, &remaining))
                 .execute(&mut *conn)
                 .await?;
         } else {

@@ -44,7 +44,8 @@ impl Codes for Store {
         let id = fields.get("grant_id")?;
         let nonce = fields.get("nonce")?;
         let (tokens, jkt) = (&redemption.tokens, redemption.dpop_jkt.as_ref());
-        let Some(grant) = hand_out(&mut tx, id, jkt, tokens, redemption.now).await? else {
+        let Some(grant) = store_first_tokens(&mut tx, id, jkt, tokens, redemption.now).await?
+        else {
             return Ok(RedeemCode::Refused);
         };
         tx.commit().await.map_err(unavailable)?;
@@ -123,7 +124,7 @@ impl Codes for Store {
 
 /// Binds a grant to the key of its app, if that has one, and stores its first tokens. `None`: the
 /// grant was revoked meanwhile, and the transaction must not be committed.
-pub(super) async fn hand_out(
+pub(super) async fn store_first_tokens(
     conn: &mut DbConnection,
     id: RowId,
     dpop_jkt: Option<&String>,

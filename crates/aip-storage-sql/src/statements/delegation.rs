@@ -9,7 +9,7 @@ use aip_storage::StorageError;
 use aip_storage::audit::AuditEvent;
 use aip_storage::delegation::{
     DelegatedToken, Delegation, DelegationEnd, DelegationForCall, DelegationStatus, Delegations,
-    GiveDelegation, MAX_DELEGATIONS_OF_OWNER,
+    GiveDelegation, MAX_DELEGATIONS_OF_OWNER, MAX_EXCHANGED_TOKENS,
 };
 use aip_storage::grant::RevokeReason;
 use aip_storage::upstream::{EndReason, UpstreamSession};
@@ -218,8 +218,9 @@ impl Delegations for Store {
         let narrowed = token.audience.if_any();
         let narrowed = narrowed.filter(|it| *it != token.grant.resources);
         sql("INSERT INTO access_tokens
-                 (hash, grant_id, client_id, scope, issued_at, expires_at, dpop_jkt, audience)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)")
+                 (hash, grant_id, client_id, scope, issued_at, expires_at, dpop_jkt, audience,
+                  delegation_id)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)")
         .bind(&token.access)
         .bind(&grant)
         .bind(&token.grant.client_id)
@@ -228,8 +229,10 @@ impl Delegations for Store {
         .bind(&token.expires_at)
         .bind(&token.dpop_jkt)
         .bind(&narrowed)
+        .bind(&token.delegation)
         .execute(&mut *tx)
         .await?;
+        forget_oldest(&mut tx, token).await?;
         tx.commit().await.map_err(unavailable)?;
         Ok(true)
     }
@@ -275,6 +278,25 @@ async fn insert_grant(
     .await?;
     insert_event(conn, &token.event).await?;
     Ok(grant.id)
+}
+
+/// Forgets the tokens that `token`, which is stored, is too many for. The delegation is held, so that the
+/// number is exact.
+async fn forget_oldest(
+    conn: &mut DbConnection,
+    token: &DelegatedToken,
+) -> Result<(), StorageError> {
+    sql(
+        "DELETE FROM access_tokens WHERE hash IN (SELECT hash FROM access_tokens
+             WHERE delegation_id = $1 AND client_id = $2 AND expires_at > $3 AND hash <> $4
+             ORDER BY issued_at DESC, hash LIMIT 1000 OFFSET $5)",
+    )
+    .bind((&token.delegation, &token.grant.client_id))
+    .bind(&token.grant.created_at)
+    .bind((&token.access, &(MAX_EXCHANGED_TOKENS - 1)))
+    .execute(conn)
+    .await?;
+    Ok(())
 }
 
 /// Ends a delegation with its tokens and its session. Whether it was live.

@@ -11,7 +11,7 @@ use aip_storage::grant::{Grant, TokenFault};
 use aip_storage::resource_uri::ResourceList;
 use async_trait::async_trait;
 
-use super::code::hand_out;
+use super::code::store_first_tokens;
 use super::sql::{Fields, Row, sql, unavailable};
 use super::{DbConnection, Store};
 
@@ -142,7 +142,8 @@ impl DeviceCodes for Store {
         };
         let id: RowId = Fields::of("device_codes", "grant_id", &row)?.get("grant_id")?;
         let jkt = poll.dpop_jkt.as_ref();
-        let Some(grant) = hand_out(&mut tx, id, jkt, &poll.tokens, poll.now).await? else {
+        let Some(grant) = store_first_tokens(&mut tx, id, jkt, &poll.tokens, poll.now).await?
+        else {
             return Ok(PollDevice::Refused(TokenFault::Raced));
         };
         tx.commit().await.map_err(unavailable)?;

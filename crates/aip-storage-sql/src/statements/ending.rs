@@ -14,7 +14,7 @@
 //! 6. grants, those by which delegates act after those of their own that these end with;
 //! 7. what hangs from a grant (`logout_deliveries`), browser sessions and their accounts, consents.
 //!
-//! Whoever ends grants locks their sessions first ([`hold_sessions`]), as whoever ends a session has
+//! Whoever ends grants locks their sessions first ([`lock_sessions`]), as whoever ends a session has
 //! locked that before its grants. The clean-up waits for nobody: it leaves locked rows to its next round.
 
 use aip_base::{RowId, Timestamp};
@@ -58,7 +58,7 @@ macro_rules! end_live_grants {
 pub(super) use end_live_grants;
 
 /// Locks sessions, in the order of their ids, for a transaction that is about to end their grants.
-pub(super) async fn hold_sessions(
+pub(super) async fn lock_sessions(
     conn: &mut DbConnection,
     mut sessions: Vec<RowId>,
 ) -> Result<(), StorageError> {

@@ -7,11 +7,12 @@ use aip_keys::TokenHash;
 use aip_storage::StorageError;
 use aip_storage::client::ClientId;
 use aip_storage::grant::{AccessToken, Approval, Approve, Grant, Grants, RevokeReason};
+use aip_storage::resource_uri::ResourceList;
 use aip_storage::session_read::TokenForCall;
 use aip_storage::session_status::TokenWithSession;
 use async_trait::async_trait;
 
-use super::ending::hold_sessions;
+use super::ending::lock_sessions;
 use super::grant_row::{grant_columns, read_grant};
 use super::revoke::{revoke_grant, revoke_grants, sessions_of};
 use super::session_row::{
@@ -51,6 +52,7 @@ impl Grants for Store {
         .bind((hash, &now))
         .one(self.reader(), read_access_token)
         .await
+        .map(Option::flatten)
     }
 
     async fn access_token_with_session(
@@ -59,11 +61,14 @@ impl Grants for Store {
         now: Timestamp,
     ) -> Result<Option<TokenWithSession>, StorageError> {
         let read = |row: &Row| {
-            Ok(TokenWithSession {
-                token: read_access_token(row)?,
+            let Some(token) = read_access_token(row)? else {
+                return Ok(None);
+            };
+            Ok(Some(TokenWithSession {
+                token,
                 session: read_status(row)?,
                 handle: Fields::of("accounts", "did", row)?.get("handle")?,
-            })
+            }))
         };
         sql(concat!(
             "SELECT a.handle, ",
@@ -78,6 +83,7 @@ impl Grants for Store {
         .bind((hash, &now))
         .one(self.reader(), read)
         .await
+        .map(Option::flatten)
     }
 
     async fn access_token_for_call(
@@ -86,12 +92,15 @@ impl Grants for Store {
         now: Timestamp,
     ) -> Result<Option<TokenForCall>, StorageError> {
         let read = |row: &Row| {
-            Ok(TokenForCall {
-                token: read_access_token(row)?,
+            let Some(token) = read_access_token(row)? else {
+                return Ok(None);
+            };
+            Ok(Some(TokenForCall {
+                token,
                 session: read_joined_session(row)?,
                 default_atproto_proxy: Fields::of("clients", "client_id", row)?
                     .get("default_atproto_proxy")?,
-            })
+            }))
         };
         sql(concat!(
             "SELECT c.default_atproto_proxy, ",
@@ -106,6 +115,7 @@ impl Grants for Store {
         .bind((hash, &now))
         .one(self.reader(), read)
         .await
+        .map(Option::flatten)
     }
 
     async fn revoke_access_token(
@@ -136,9 +146,10 @@ impl Grants for Store {
             "SELECT ",
             grant_columns!(),
             " FROM grants g WHERE g.did = $1 AND g.revoked_at IS NULL AND g.delegation_id IS NULL
+                 AND g.client_id <> $2
              ORDER BY g.created_at DESC, g.id DESC"
         ))
-        .bind(subject)
+        .bind((subject, &ClientId::of_developer_tokens()))
         .all(self.reader())
         .await?;
         Ok(readable(&rows, read_grant))
@@ -158,7 +169,7 @@ impl Grants for Store {
         .bind((client, subject))
         .all(&mut *tx)
         .await?;
-        hold_sessions(&mut tx, sessions_of(&rows)).await?;
+        lock_sessions(&mut tx, sessions_of(&rows)).await?;
         let ended = revoke_grants(&mut tx, ids("grants", &rows), reason, now).await?;
         sql("DELETE FROM consents WHERE client_id = $1 AND did = $2")
             .bind((client, subject))
@@ -169,17 +180,30 @@ impl Grants for Store {
     }
 }
 
-fn read_access_token(row: &Row) -> Result<AccessToken, StorageError> {
+/// `None`: all that it was for was taken from its grant.
+fn read_access_token(row: &Row) -> Result<Option<AccessToken>, StorageError> {
     let grant = read_grant(row)?;
     let fields = Fields::of("grants", "id", row)?;
     let narrowed: Option<_> = fields.get("narrowed_scope")?;
-    let audience: Option<_> = fields.get("narrowed_audience")?;
-    Ok(AccessToken {
+    let Some(audience) = audience(fields.get("narrowed_audience")?, &grant.resources) else {
+        return Ok(None);
+    };
+    Ok(Some(AccessToken {
         scope: narrowed.unwrap_or_else(|| grant.scope.clone()),
-        audience: audience.unwrap_or_else(|| grant.resources.clone()),
+        audience,
         dpop_jkt: fields.get("token_jkt")?,
         issued_at: fields.get("issued_at")?,
         expires_at: fields.get("expires_at")?,
         grant,
-    })
+    }))
+}
+
+/// For which resource servers a token is: those of its own as far as its grant is for them still, or all
+/// of the grant. An empty list, which stands for AIP, is not what is left of others.
+fn audience(narrowed: Option<ResourceList>, granted: &ResourceList) -> Option<ResourceList> {
+    match narrowed {
+        None => Some(granted.clone()),
+        Some(narrowed) if granted.is_empty() => Some(narrowed),
+        Some(narrowed) => narrowed.within(granted).if_any(),
+    }
 }

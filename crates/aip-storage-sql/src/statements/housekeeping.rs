@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use strum::IntoEnumIterator as _;
 
 use super::Store;
-use super::ending::hold_sessions;
+use super::ending::lock_sessions;
 use super::revoke::{revoke_grants, sessions_of};
 use super::sql::{ids, sql, unavailable};
 
@@ -47,7 +47,8 @@ impl Housekeeping for Store {
                      UNION SELECT c.grant_id FROM codes c
                      WHERE c.expires_at <= $2 AND c.spent_at IS NULL
                      UNION SELECT d.grant_id FROM device_codes d
-                     WHERE d.expires_at <= $2 AND d.spent_at IS NULL)
+                     WHERE d.expires_at <= $2 AND d.spent_at IS NULL
+                     UNION SELECT t.grant_id FROM developer_tokens t WHERE t.expires_at <= $2)
                  AND NOT EXISTS (SELECT 1 FROM refresh_tokens r
                      WHERE r.grant_id = g.id AND r.expires_at > $2)
              ORDER BY g.id LIMIT $3")
@@ -58,7 +59,7 @@ impl Housekeeping for Store {
             return Ok(0);
         }
         let mut tx = self.begin().await?;
-        hold_sessions(&mut tx, sessions_of(&rows)).await?;
+        lock_sessions(&mut tx, sessions_of(&rows)).await?;
         let expired = ids("grants", &rows);
         let ended = revoke_grants(&mut tx, expired, RevokeReason::Expired, now).await?;
         tx.commit().await.map_err(unavailable)?;
@@ -147,7 +148,7 @@ fn statement(kind: RetentionClass) -> &'static str {
         RetentionClass::UpstreamFlows => {
             delete_batch!("upstream_flows", "id", "expires_at <= $1")
         }
-        // What a live grant hangs from leads to it when it is over (`end_expired_grants`).
+        // What a live grant hangs from leads to it when it has ended (`end_expired_grants`).
         RetentionClass::Codes => delete_free_batch!(
             "codes",
             "hash",
@@ -179,6 +180,9 @@ fn statement(kind: RetentionClass) -> &'static str {
         RetentionClass::InitialAccessTokens => {
             delete_batch!("initial_access_tokens", "id", "expires_at <= $1")
         }
+        RetentionClass::DeveloperTokenOrders => {
+            delete_batch!("developer_token_orders", "id", "expires_at <= $1")
+        }
         RetentionClass::Grants => delete_free_batch!("grants", "id", "revoked_at <= $1"),
         RetentionClass::UpstreamSessions => {
             delete_free_batch!(
@@ -188,6 +192,23 @@ fn statement(kind: RetentionClass) -> &'static str {
             )
         }
         RetentionClass::Delegations => delete_batch!("delegations", "id", "ended_at <= $1"),
+        // The path is that of the document of any app (`/oauth/upstream/clients/{file}`).
+        RetentionClass::UpstreamDocuments => delete_batch!(
+            "kept_upstream_documents",
+            "client_id",
+            "lost_at <= $1 AND NOT EXISTS (SELECT 1 FROM upstream_sessions s
+                 WHERE s.client_id = kept_upstream_documents.client_id
+                     AND s.upstream_client_id LIKE '%/oauth/upstream/clients/%')"
+        ),
+        RetentionClass::PausedAccounts => {
+            delete_batch!("paused_accounts", "did", "paused_at <= $1")
+        }
+        RetentionClass::EventCursors => {
+            delete_batch!("event_cursors", "source", "kept_at <= $1")
+        }
+        RetentionClass::AssertionKeys => {
+            delete_batch!("assertion_keys", "client_id, jkt", "used_at <= $1")
+        }
         RetentionClass::LogoutDeliveries => {
             delete_free_batch!("logout_deliveries", "grant_id", "ended_at <= $1")
         }

@@ -4,7 +4,7 @@ use aip_base::{RowId, Timestamp};
 use aip_keys::{Sealed, TokenHash};
 use aip_storage::StorageError;
 use aip_storage::imports::{
-    HeldGrant, HeldSession, HeldToken, HeldTokenKind, Hold, Imports, Known,
+    HeldGrant, HeldSession, HeldToken, HeldTokenKind, HoldOutcome, ImportState, Imports,
 };
 use aip_storage::upstream::{Credential, SessionKind, StateName};
 use async_trait::async_trait;
@@ -21,7 +21,7 @@ impl Imports for Store {
         &self,
         sessions: &[(RowId, TokenHash)],
         run: Timestamp,
-    ) -> Result<Vec<Known>, StorageError> {
+    ) -> Result<Vec<ImportState>, StorageError> {
         let mut tx = self.begin().await?;
         let mut all = Vec::with_capacity(sessions.len());
         for (id, content) in sessions {
@@ -35,7 +35,7 @@ impl Imports for Store {
         &self,
         sessions: &[HeldSession],
         run: Timestamp,
-    ) -> Result<Vec<Hold>, StorageError> {
+    ) -> Result<Vec<HoldOutcome>, StorageError> {
         let mut tx = self.begin().await?;
         let mut held = Vec::with_capacity(sessions.len());
         for session in sessions {
@@ -113,18 +113,18 @@ async fn known(
     id: RowId,
     content: &TokenHash,
     run: Timestamp,
-) -> Result<Known, StorageError> {
+) -> Result<ImportState, StorageError> {
     let unchanged = sql("UPDATE imported_sessions SET seen_at = $3 WHERE id = $1 AND content = $2")
         .bind((&id, content, &run))
         .execute(&mut *conn)
         .await?;
     if unchanged == 1 {
-        return Ok(Known::Unchanged);
+        return Ok(ImportState::Unchanged);
     }
     Ok(if is_released(conn, id).await? {
-        Known::Released
+        ImportState::Released
     } else {
-        Known::Changed
+        ImportState::Changed
     })
 }
 
@@ -140,10 +140,10 @@ async fn hold(
     conn: &mut DbConnection,
     held: &HeldSession,
     run: Timestamp,
-) -> Result<Hold, StorageError> {
+) -> Result<HoldOutcome, StorageError> {
     let id = &held.session.id;
     if is_released(&mut *conn, *id).await? {
-        return Ok(Hold::Released);
+        return Ok(HoldOutcome::Released);
     }
     // This run may have been slower than its lead lasts.
     let later = sql("SELECT id FROM imported_sessions WHERE id = $1 AND seen_at > $2")
@@ -151,19 +151,19 @@ async fn hold(
         .first(&mut *conn)
         .await?;
     if later.is_some() {
-        return Ok(Hold::Held);
+        return Ok(HoldOutcome::Held);
     }
     sql("DELETE FROM imported_sessions WHERE id = $1")
         .bind(id)
         .execute(&mut *conn)
         .await?;
     if insert_held(&mut *conn, held, run).await? == 0 {
-        return Ok(Hold::NoClient);
+        return Ok(HoldOutcome::NoClient);
     }
     for token in held.grant.iter().flat_map(|grant| &grant.tokens) {
         insert_token(&mut *conn, *id, token).await?;
     }
-    Ok(Hold::Held)
+    Ok(HoldOutcome::Held)
 }
 
 async fn insert_held(
@@ -250,7 +250,7 @@ async fn release(
     .bind((&last, &kind))
     .execute(&mut *conn)
     .await?;
-    // Due when its access token is over: what nobody has used for long is refreshed first.
+    // Due when its access token has expired: what nobody has used for long is refreshed first.
     let released = sql("INSERT INTO upstream_sessions
              (id, client_id, did, issuer, pds, upstream_client_id, client_key_id, dpop_key, scope,
               access_token, refresh_token, access_expires_at, generation, state, fence,

@@ -14,7 +14,7 @@ use async_trait::async_trait;
 
 use super::Store;
 use super::ending::end_grants;
-use super::session_row::{read_claim, read_session, sent_under, session_columns};
+use super::session_row::{claim_columns, read_claim, read_session, session_columns};
 use super::sql::{Fields, Row, sql, unavailable};
 
 #[async_trait]
@@ -34,7 +34,7 @@ impl Refreshes for Store {
                  AND (lease_until IS NULL OR lease_until < ",
             database_now!("$5"),
             ") RETURNING id, state, lease_owner, fence, lease_until, ",
-            sent_under!()
+            claim_columns!()
         ))
         .bind((&id, &generation, &owner.to_owned(), &length, &now))
         .first(self.writer())
@@ -84,7 +84,7 @@ impl Refreshes for Store {
             ") RETURNING ",
             session_columns!(),
             ", ",
-            sent_under!()
+            claim_columns!()
         ))
         .bind(&claim.owner.to_owned())
         .bind(&claim.length)
@@ -172,8 +172,8 @@ impl Refreshes for Store {
         .bind(&refreshed.next_refresh_at)
         .bind(&refreshed.asked_at)
         .bind(&refreshed.pds)
-        .bind(&refreshed.trouble.as_ref().map_or(0, |it| it.failures))
-        .bind(&refreshed.trouble.as_ref().map(|it| it.error.clone()))
+        .bind(&refreshed.partial.as_ref().map_or(0, |it| it.failures))
+        .bind(&refreshed.partial.as_ref().map(|it| it.error.clone()))
         .execute(&mut *tx)
         .await?;
         if written > 0 {

@@ -1,4 +1,4 @@
-//! The ends of sign-ins, as apps are told of them.
+//! The ends of sign-ins, as apps are notified of them.
 
 use aip_atproto::Did;
 use aip_base::{RowId, Timestamp};
@@ -45,7 +45,7 @@ macro_rules! insert_deliveries {
              WHERE ended.place + (SELECT COUNT(*) FROM logout_deliveries d
                  WHERE d.client_id = ended.client_id) <= $4
              ON CONFLICT (grant_id) DO NOTHING
-             RETURNING grant_id, client_id, did, attempts"
+             RETURNING grant_id, client_id, did, attempts, ended_at"
         )
     };
 }
@@ -138,7 +138,7 @@ impl LogoutDeliveries for Store {
             skip_locked!(),
             ") UPDATE logout_deliveries SET due_at = $2, attempts = attempts + 1
              WHERE due_at <= $1 AND grant_id IN (SELECT grant_id FROM due)
-             RETURNING grant_id, client_id, did, attempts"
+             RETURNING grant_id, client_id, did, attempts, ended_at"
         ))
         .bind((&now, &(now + CLAIMED_FOR), &limit, &share))
         .all(self.writer())
@@ -251,7 +251,7 @@ pub(super) async fn note_sign_out(
 }
 
 /// Ends the grants whose code nobody has redeemed: whoever redeemed it later would sign the person in
-/// with a `sid` that was told of before. Whoever redeems it now waits for the lock of the grant, and is
+/// with a `sid` that was notified of before. Whoever redeems it now waits for the lock of the grant, and is
 /// refused. The clean-up ends their sessions if nobody else uses them.
 async fn end_unredeemed(
     conn: &mut DbConnection,
@@ -274,7 +274,7 @@ async fn end_unredeemed(
 }
 
 /// Takes the browser from all but the latest sign-ins of each account at each client. Those whose end
-/// the app was told of already use up no place of the others.
+/// the app was notified of already use up no place of the others.
 async fn forget_older(
     conn: &mut DbConnection,
     browser: RowId,
@@ -298,7 +298,7 @@ async fn forget_older(
     Ok(())
 }
 
-/// Notes the end of a grant, which is due at once, if the reason is one that its client is told of.
+/// Notes the end of a grant, which is due at once, if the reason is one that its client is notified of.
 pub(super) async fn note_end_of_grant(
     conn: &mut DbConnection,
     grant: RowId,
@@ -343,14 +343,14 @@ pub(super) async fn note_end_of_session(
     Ok(())
 }
 
-/// Counts and logs the ends that no client is told of, for each client.
+/// Counts and logs the ends that no client is notified of, for each client.
 fn report_dropped(rows: &[Row]) {
     for (client, dropped) in readable(rows, read_dropped) {
         metrics::counter!("aip_logout_deliveries_total", "outcome" => "dropped").increment(dropped);
         tracing::warn!(
             %client,
             dropped,
-            "client not told of logouts, too many wait for it"
+            "logout notifications dropped, too many are waiting for the client"
         );
     }
 }
@@ -366,6 +366,7 @@ fn read_delivery(row: &Row) -> Result<LogoutDelivery, StorageError> {
         grant: fields.get("grant_id")?,
         client_id: fields.get("client_id")?,
         subject: fields.get("did")?,
+        ended_at: fields.get("ended_at")?,
         attempts: fields.get("attempts")?,
     })
 }

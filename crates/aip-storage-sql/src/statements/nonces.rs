@@ -2,7 +2,7 @@
 
 use aip_atproto::Origin;
 use aip_storage::StorageError;
-use aip_storage::nonces::{GivenNonce, ServerRole, SharedNonces};
+use aip_storage::nonces::{ReceivedNonce, ServerRole, SharedNonces};
 use async_trait::async_trait;
 
 use super::Store;
@@ -14,10 +14,10 @@ impl SharedNonces for Store {
         &self,
         role: ServerRole,
         origin: &Origin,
-    ) -> Result<Option<GivenNonce>, StorageError> {
+    ) -> Result<Option<ReceivedNonce>, StorageError> {
         let read = |row: &Row| {
             let fields = Fields::of("nonces", "origin", row)?;
-            Ok(GivenNonce {
+            Ok(ReceivedNonce {
                 nonce: fields.get("nonce")?,
                 at: fields.get("given_at")?,
             })
@@ -32,7 +32,7 @@ impl SharedNonces for Store {
         &self,
         role: ServerRole,
         origin: &Origin,
-        given: &GivenNonce,
+        given: &ReceivedNonce,
     ) -> Result<(), StorageError> {
         sql(
             "INSERT INTO nonces (role, origin, nonce, given_at) VALUES ($1, $2, $3, $4)

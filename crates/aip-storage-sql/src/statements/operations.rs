@@ -12,7 +12,7 @@ use super::sql::{Fields, Row, sql, unavailable};
 /// The statements on one sealed column. An empty text is a value that was forgotten on purpose.
 struct ColumnSql {
     any: &'static str,
-    otherwise: &'static str,
+    with_other_prefix: &'static str,
     count: &'static str,
     reseal: &'static str,
 }
@@ -29,7 +29,7 @@ macro_rules! column_sql {
                 $column,
                 " <> '' ORDER BY id DESC LIMIT 1"
             ),
-            otherwise: concat!(
+            with_other_prefix: concat!(
                 "SELECT id, ",
                 $column,
                 " AS sealed FROM ",
@@ -120,7 +120,8 @@ impl Operations for Store {
             "SELECT client_key_id, COUNT(*) AS sessions, MAX(created_at) AS newest
              FROM (SELECT client_key_id, created_at FROM upstream_sessions
                      WHERE state IN ('active', 'uncertain') OR revoke_due_at IS NOT NULL
-                 UNION ALL SELECT client_key_id, created_at FROM imported_sessions) AS live
+                 UNION ALL SELECT client_key_id, created_at FROM imported_sessions
+                 UNION ALL SELECT client_key_id, created_at FROM assertion_keys) AS live
              WHERE client_key_id IS NOT NULL
              GROUP BY client_key_id ORDER BY client_key_id",
         )
@@ -137,20 +138,23 @@ impl Operations for Store {
         rows.iter().map(read).collect()
     }
 
-    async fn any_sealed(&self, column: SealedColumn) -> Result<Option<SealedValue>, StorageError> {
+    async fn sample_sealed_value(
+        &self,
+        column: SealedColumn,
+    ) -> Result<Option<SealedValue>, StorageError> {
         sql(column_sql(column).any)
             .one(self.reader(), |row| read_value(column, row))
             .await
     }
 
-    async fn sealed_otherwise(
+    async fn sealed_with_other_keys(
         &self,
         column: SealedColumn,
         prefix: &str,
         after: &str,
         limit: u32,
     ) -> Result<Vec<SealedValue>, StorageError> {
-        let rows = sql(column_sql(column).otherwise)
+        let rows = sql(column_sql(column).with_other_prefix)
             .bind((&prefix.to_owned(), &after.to_owned(), &limit))
             .all(self.reader())
             .await?;

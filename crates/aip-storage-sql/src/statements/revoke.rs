@@ -6,7 +6,7 @@ use aip_storage::grant::RevokeReason;
 use aip_storage::upstream::EndReason;
 
 use super::DbConnection;
-use super::ending::{end_live_grants, end_unused_session, hold_sessions};
+use super::ending::{end_live_grants, end_unused_session, lock_sessions};
 use super::logout::note_end_of_grant;
 use super::sql::{Fields, Row, ids, readable, sql};
 
@@ -18,7 +18,7 @@ pub(super) async fn revoke_grant(
     now: Timestamp,
 ) -> Result<bool, StorageError> {
     let used = session_of(conn, id).await?;
-    hold_sessions(conn, used.into_iter().collect()).await?;
+    lock_sessions(conn, used.into_iter().collect()).await?;
     let revoked = end_grant(conn, id, reason, now).await?;
     let Some(row) = revoked else { return Ok(false) };
     // What its person does by it for others ends with it. A statement of its own: it sees what was
@@ -79,7 +79,7 @@ async fn end_grant(
     .await
 }
 
-/// What follows from the end of a grant: its client is told, and its session ends if nobody uses it.
+/// What follows from the end of a grant: its client is notified, and its session ends if nobody uses it.
 async fn note_end(
     conn: &mut DbConnection,
     id: RowId,

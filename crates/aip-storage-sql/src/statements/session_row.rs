@@ -62,14 +62,16 @@ macro_rules! status_columns {
 }
 pub(super) use status_columns;
 
-/// What a lease is taken with: the fence of a send that nobody has settled.
-macro_rules! sent_under {
+/// What a lease is taken with: the fence of a send that nobody has settled, and whether the account is
+/// paused.
+macro_rules! claim_columns {
     () => {
         "(SELECT j.fence FROM upstream_refresh_journal j
-             WHERE j.session_id = upstream_sessions.id) AS sent_under"
+             WHERE j.session_id = upstream_sessions.id) AS sent_under, \
+         EXISTS (SELECT 1 FROM paused_accounts p WHERE p.did = upstream_sessions.did) AS paused"
     };
 }
-pub(super) use sent_under;
+pub(super) use claim_columns;
 
 /// How a state lies in its columns.
 struct StateColumns<'a> {
@@ -275,5 +277,6 @@ pub(super) fn read_claim(row: &Row) -> Result<Claim, StorageError> {
         },
         uncertain: state == StateName::Uncertain,
         sent_under: fields.get("sent_under")?,
+        paused: fields.get("paused")?,
     })
 }

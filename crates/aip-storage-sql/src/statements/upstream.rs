@@ -18,7 +18,7 @@ use super::session_row::{insert_session, read_session, session_columns};
 use super::sql::{Fields, Row, ids, readable, sql, unavailable};
 
 /// How many sessions of one client and account are compared with what is needed.
-const MOST_COMPARED: u32 = 500;
+const MAX_COMPARED_SESSIONS: u32 = 500;
 
 /// How many abandoned sessions are ended in one transaction.
 const ABANDONED_BATCH: u32 = 100;
@@ -75,7 +75,7 @@ impl UpstreamSessions for Store {
         let rows = sql("SELECT id, scope FROM upstream_sessions
              WHERE client_id = $1 AND did = $2 AND kind = $3 AND state IN ('active', 'uncertain')
              ORDER BY created_at DESC, id DESC LIMIT $4")
-        .bind((client, did, &SessionKind::OAuth, &MOST_COMPARED))
+        .bind((client, did, &SessionKind::OAuth, &MAX_COMPARED_SESSIONS))
         .all(self.reader())
         .await?;
         let scopes = readable(&rows, |row| {
@@ -284,7 +284,7 @@ impl UpstreamSessions for Store {
         Ok(readable(&rows, |row| {
             let attempts: u32 =
                 Fields::of("upstream_sessions", "id", row)?.get("revoke_attempts")?;
-            // The count includes this claim; the caller is told of the tries before it.
+            // The count includes this claim; the caller receives the tries before it.
             Ok(DueRevocation {
                 session: read_session(row)?,
                 attempts: attempts.saturating_sub(1),

@@ -15,7 +15,7 @@ super::on_both_engines_and_behind_a_pooler!(
     a_request_that_comes_again_while_it_is_answered_gives_no_second_grant,
     another_browser_or_client_cannot_approve,
     an_expired_request_cannot_be_approved,
-    a_session_that_is_over_serves_no_grant,
+    a_session_that_has_ended_serves_no_grant,
     a_session_never_ends_under_a_grant_that_is_being_given,
 );
 
@@ -216,7 +216,7 @@ async fn an_expired_request_cannot_be_approved(world: World) {
     );
 }
 
-async fn a_session_that_is_over_serves_no_grant(world: World) {
+async fn a_session_that_has_ended_serves_no_grant(world: World) {
     let client = world.client("app").await;
     let session = world.session(&client, &alice()).await;
     let approval = world.pending(&client, &alice(), session.id).await;

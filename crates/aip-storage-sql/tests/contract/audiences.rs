@@ -16,7 +16,7 @@ super::on_both_engines_and_behind_a_pooler!(
     what_a_code_and_a_device_are_for_is_told_to_their_client,
     a_token_of_a_client_is_for_what_it_was_stored_with,
     what_is_taken_from_a_client_is_taken_from_its_grants,
-    a_request_for_what_is_taken_just_then_is_over,
+    a_request_for_what_is_taken_just_then_has_ended,
 );
 
 fn list(text: &str) -> ResourceList {
@@ -76,7 +76,7 @@ async fn what_is_taken_from_a_client_is_taken_from_its_grants(world: World) {
     }
 }
 
-async fn a_request_for_what_is_taken_just_then_is_over(world: World) {
+async fn a_request_for_what_is_taken_just_then_has_ended(world: World) {
     let app = registered_for(&world, "app", "urn:a urn:b").await;
     let mut approvals = Vec::new();
     for _ in 0..20 {

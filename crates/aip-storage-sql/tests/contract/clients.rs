@@ -8,8 +8,9 @@ use aip_storage::client::{
     AccessTokenFormat, ApplicationType, Client, ClientAuthMethod, ClientKeys, ClientSettings,
     CreateClient, GrantType, GrantTypes, IdTokenAlg, SecurityProfile,
 };
+use aip_storage::display_uri::DisplayUris;
 use aip_storage::grant::Rotate;
-use aip_storage::logout::LogoutNotification;
+use aip_storage::logout::{LogoutFormat, LogoutNotification};
 use aip_storage::upstream::{EndReason, UpstreamState};
 
 use crate::world::{
@@ -101,6 +102,7 @@ async fn an_update_writes_everything_but_the_secret_and_the_sector(world: World)
                 uri: "https://app.example/back".parse().unwrap(),
                 session_required: true,
             }),
+            backchannel_logout_format: LogoutFormat::Caep10,
             frontchannel_logout: Some(LogoutNotification {
                 uri: "https://app.example/front".parse().unwrap(),
                 session_required: false,
@@ -119,6 +121,13 @@ async fn an_update_writes_everything_but_the_secret_and_the_sector(world: World)
             resource_server: Some("urn:photos".parse().unwrap()),
             claims_in_id_token: true,
             authentication_only: true,
+            own_upstream_document: true,
+            client_assertions: true,
+            display_uris: DisplayUris {
+                logo: Some("https://app.example/logo.png".parse().unwrap()),
+                tos: Some("https://app.example/terms".parse().unwrap()),
+                policy: Some("https://app.example/policy".parse().unwrap()),
+            },
             pairwise: None,
             default_atproto_proxy: Some("did:web:api.example#appview".parse().unwrap()),
             access_token_ttl: MINUTE,

@@ -17,7 +17,7 @@ super::on_both_engines!(
     callers_that_leave_in_the_middle_leave_nothing_half_done,
 );
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 
 async fn work_is_told_what_it_used_of_the_database(world: World) {
     let client = world.client("app").await;
@@ -66,7 +66,7 @@ async fn callers_that_leave_in_the_middle_leave_nothing_half_done(world: World) 
         let revoke = world
             .storage
             .revoke_grant(approval.grant.id, RevokeReason::ByPerson, NOW);
-        timeout(PATIENCE, revoke).await.unwrap().unwrap();
+        timeout(TEST_TIMEOUT, revoke).await.unwrap().unwrap();
     }
     assert_eq!(world.storage.grants_of(&alice()).await.unwrap().len(), 0);
 }
@@ -111,7 +111,7 @@ async fn who_waits_too_long_for_a_connection_is_told_that_the_database_is_away()
 
     let began = Instant::now();
     let mut refused = storage.ping().await;
-    while refused.is_ok() && began.elapsed() < PATIENCE {
+    while refused.is_ok() && began.elapsed() < TEST_TIMEOUT {
         refused = storage.ping().await;
     }
 
@@ -119,7 +119,7 @@ async fn who_waits_too_long_for_a_connection_is_told_that_the_database_is_away()
         matches!(refused, Err(StorageError::Unavailable(_))),
         "{refused:?}"
     );
-    assert!(began.elapsed() < PATIENCE);
+    assert!(began.elapsed() < TEST_TIMEOUT);
     stuck.abort();
 }
 
@@ -139,7 +139,9 @@ async fn a_statement_that_takes_too_long_is_given_up_with_its_connection() {
     let lock = "BEGIN; LOCK TABLE clients IN ACCESS EXCLUSIVE MODE";
     locking.execute(lock).await.unwrap();
 
-    let stuck = timeout(PATIENCE, storage.client(&client)).await.unwrap();
+    let stuck = timeout(TEST_TIMEOUT, storage.client(&client))
+        .await
+        .unwrap();
 
     assert!(
         matches!(stuck, Err(StorageError::Unavailable(_))),

@@ -9,7 +9,7 @@ use aip_storage::audit::{AuditEvent, AuditKind};
 use aip_storage::client::ClientId;
 use aip_storage::delegation::{
     DelegatedToken, Delegation, DelegationEnd, DelegationPreset, GiveDelegation,
-    MAX_DELEGATIONS_OF_OWNER,
+    MAX_DELEGATIONS_OF_OWNER, MAX_EXCHANGED_TOKENS,
 };
 use aip_storage::grant::{Grant, RevokeReason};
 use aip_storage::refresh::{FailedRefresh, RefreshFailure, Settle, TakeLease};
@@ -29,6 +29,8 @@ super::on_both_engines_and_behind_a_pooler!(
     a_token_of_a_delegate_ends_with_all_that_it_comes_from,
     of_a_token_and_the_end_of_its_delegation_the_end_wins,
     a_client_is_deleted_while_delegates_exchange_tokens,
+    of_fifty_exchanges_at_once_twenty_tokens_live,
+    the_oldest_token_of_a_delegate_gives_way_to_a_new_one,
     a_session_of_a_delegation_is_not_abandoned,
     what_delegates_did_is_found_by_the_owner,
 );
@@ -397,6 +399,93 @@ async fn a_client_is_deleted_while_delegates_exchange_tokens(world: World) {
             assert!(!is_live(&world, token).await, "round {round}");
         }
     }
+}
+
+async fn live(world: &World, tokens: &[DelegatedToken]) -> Vec<usize> {
+    let mut live = Vec::new();
+    for (n, token) in tokens.iter().enumerate() {
+        if is_live(world, token).await {
+            live.push(n);
+        }
+    }
+    live
+}
+
+async fn of_fifty_exchanges_at_once_twenty_tokens_live(world: World) {
+    let client = world.client("app").await;
+    let delegation = given(&world, &alice(), &bob()).await;
+    // Of several sign-ins of the delegate, so of several grants.
+    let mut tokens = Vec::new();
+    for _ in 0..5 {
+        let (parent, _) = world.redeemed(&client, &bob()).await;
+        tokens.extend((0..10).map(|_| token_of(&delegation, &parent)));
+    }
+    let sent = Arc::new((world, tokens));
+    let stored = at_once(50, |n| {
+        let sent = Arc::clone(&sent);
+        async move {
+            let (world, tokens) = &*sent;
+            world.storage.put_delegated_token(&tokens[n]).await.unwrap()
+        }
+    });
+    assert!(stored.await.into_iter().all(|stored| stored));
+    let (world, tokens) = &*sent;
+    assert_eq!(
+        live(world, tokens).await.len(),
+        MAX_EXCHANGED_TOKENS as usize
+    );
+}
+
+async fn the_oldest_token_of_a_delegate_gives_way_to_a_new_one(world: World) {
+    let most = MAX_EXCHANGED_TOKENS;
+    let client = world.client("app").await;
+    let delegation = given(&world, &alice(), &bob()).await;
+    let (parent, _) = world.redeemed(&client, &bob()).await;
+    let put = async |token: &DelegatedToken| {
+        assert!(world.storage.put_delegated_token(token).await.unwrap());
+    };
+    let at = |n: u32, expires_at| {
+        let mut token = token_of(&delegation, &parent);
+        token.grant.created_at = NOW + n * SECOND;
+        token.expires_at = expires_at;
+        token
+    };
+    // What has expired takes nobody's place.
+    let over: Vec<_> = (0..most).map(|n| at(n, NOW + 30 * SECOND)).collect();
+    for token in &over {
+        put(token).await;
+    }
+    let tokens: Vec<_> = (30..30 + most).map(|n| at(n, NOW + HOUR)).collect();
+    for token in &tokens {
+        put(token).await;
+    }
+    assert_eq!(live(&world, &tokens).await.len(), most as usize);
+
+    // Those of another app, another owner and another delegate are counted apart.
+    let other_app = world.client("other").await;
+    let (of_other_app, _) = world.redeemed(&other_app, &bob()).await;
+    let carol: Did = "did:web:carol.example".parse().unwrap();
+    let of_carol = given(&world, &carol, &bob()).await;
+    let to_carol = given(&world, &alice(), &carol).await;
+    let (carols, _) = world.redeemed(&client, &carol).await;
+    let others = [
+        token_of(&delegation, &of_other_app),
+        token_of(&of_carol, &parent),
+        token_of(&to_carol, &carols),
+    ];
+    for token in &others {
+        put(token).await;
+    }
+    assert_eq!(live(&world, &tokens).await.len(), most as usize);
+
+    let late = [at(55, NOW + HOUR), at(56, NOW + HOUR)];
+    for token in &late {
+        put(token).await;
+    }
+    let kept: Vec<_> = (2..most as usize).collect();
+    assert_eq!(live(&world, &tokens).await, kept, "the two oldest are gone");
+    assert_eq!(live(&world, &late).await, [0, 1]);
+    assert_eq!(live(&world, &others).await, [0, 1, 2]);
 }
 
 async fn a_session_of_a_delegation_is_not_abandoned(world: World) {

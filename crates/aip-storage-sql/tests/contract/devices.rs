@@ -8,7 +8,7 @@ use aip_storage::client::ClientId;
 use aip_storage::device::{
     DeviceAuthorization, DevicePoll, FETCH_TIME, POLL_TOLERANCE, PollDevice, SLOW_DOWN,
 };
-use aip_storage::grant::{Approval, Approve, Handover, RevokeReason, TokenFault};
+use aip_storage::grant::{Approval, Approve, Redemption, RevokeReason, TokenFault};
 use aip_storage::request::{Delivery, RequestAnswer};
 
 use crate::world::{
@@ -20,7 +20,7 @@ super::on_both_engines_and_behind_a_pooler!(
     a_code_that_is_taken_is_not_stored_again,
     a_device_that_polls_too_fast_is_slowed_down,
     of_fifty_polls_after_a_yes_one_gets_the_tokens,
-    a_no_is_told_and_is_final,
+    a_no_is_reported_and_is_final,
     of_two_browsers_with_one_code_the_first_decides,
     a_code_is_for_its_client_and_for_its_time,
     a_device_has_time_to_fetch_what_was_allowed_at_the_last_moment,
@@ -49,7 +49,7 @@ async fn waiting(world: &World, client: &ClientId) -> DeviceAuthorization {
 async fn yes_to(world: &World, device: &DeviceAuthorization) -> Approval {
     let session = world.session(&device.client_id, &alice()).await;
     let mut approval = world.pending(&device.client_id, &alice(), session.id).await;
-    approval.handover = Handover::Device(device.code);
+    approval.redemption = Redemption::Device(device.code);
     approval
 }
 
@@ -155,7 +155,7 @@ async fn of_fifty_polls_after_a_yes_one_gets_the_tokens(world: World) {
     assert_eq!(redeemed, 1);
 }
 
-async fn a_no_is_told_and_is_final(world: World) {
+async fn a_no_is_reported_and_is_final(world: World) {
     let client = world.client("app").await;
     let storage = &world.storage;
     let (in_a_browser, at_once) = (

@@ -7,6 +7,7 @@ use std::time::Duration;
 use aip_atproto::Did;
 use aip_base::{RowId, Timestamp};
 use aip_storage::account::Account;
+use aip_storage::assertion_key::AssertingDevice;
 use aip_storage::audit::{AuditEvent, AuditKind};
 use aip_storage::browser::{BrowserAccount, BrowserSession, BrowserSignIn};
 use aip_storage::client::{Client, ClientId};
@@ -15,11 +16,12 @@ use aip_storage::client_registration::{
 };
 use aip_storage::client_token::ClientToken;
 use aip_storage::delegation::GiveDelegation;
+use aip_storage::developer_token::MakeDeveloperToken;
 use aip_storage::grant::{
-    Approval, Approve, Grant, Handover, NewCode, NewTokens, RedeemCode, RevokeReason, Rotate,
+    Approval, Approve, Grant, NewCode, NewTokens, RedeemCode, Redemption, RevokeReason, Rotate,
 };
 use aip_storage::logout::LogoutNotification;
-use aip_storage::nonces::{GivenNonce, ServerRole};
+use aip_storage::nonces::{ReceivedNonce, ServerRole};
 use aip_storage::operations::KeyCheck;
 use aip_storage::rates::Quota;
 use aip_storage::refresh::{JournalEntry, TakeLease};
@@ -28,6 +30,7 @@ use aip_storage::requested_claims::RequestedClaims;
 use aip_storage::resource_uri::ResourceList;
 
 use crate::delegations::new_delegation;
+use crate::developer_tokens::{new_order, new_token};
 use crate::world::{
     DAY, HOUR, MINUTE, NOW, World, issuer, new_client_token, new_device, new_hash,
     new_held_session, new_id, new_request, new_session, new_tokens, origin, public_client,
@@ -54,7 +57,7 @@ struct Visitor {
 }
 
 async fn after_two_months_the_tables_do_not_grow(world: World) {
-    let client = client_that_is_told_of_logouts(&world).await;
+    let client = client_that_is_notified_of_logouts(&world).await;
     let check = KeyCheck {
         sealed: sealed("check"),
         pepper: new_hash(),
@@ -65,6 +68,8 @@ async fn after_two_months_the_tables_do_not_grow(world: World) {
     for day in 0..=END {
         let now = NOW + day * DAY;
         rotate_keys(&world, day).await;
+        hear_events(&world, day, now).await;
+        be_a_client_of_its_own(&world, &client, now).await;
         for n in 0..VISITORS {
             visitors.push(sign_in(&world, &client, day, n, now).await);
         }
@@ -102,7 +107,7 @@ async fn after_two_months_the_tables_do_not_grow(world: World) {
 }
 
 /// Somebody takes the permission back each day; it does not answer when it is told.
-async fn client_that_is_told_of_logouts(world: &World) -> ClientId {
+async fn client_that_is_notified_of_logouts(world: &World) -> ClientId {
     let mut client = public_client("app");
     client.settings.backchannel_logout = Some(LogoutNotification {
         uri: "https://app.example/logout".parse().unwrap(),
@@ -110,6 +115,34 @@ async fn client_that_is_told_of_logouts(world: &World) -> ClientId {
     });
     world.storage.create_client(&client).await.unwrap();
     client.id
+}
+
+/// An account is switched off each day.
+async fn hear_events(world: &World, day: u32, now: Timestamp) {
+    let did = Did::parse(&format!("did:web:day{day}.example")).unwrap();
+    let paused = world.storage.pause_account(&did, "deactivated", now);
+    paused.await.unwrap();
+    let source = "wss://events.example/subscribe";
+    let kept = world.storage.keep_event_cursor(source, day.into(), now);
+    kept.await.unwrap();
+}
+
+/// The app gets an upstream document of its own and loses it each day, and a device of it asks for a
+/// client assertion.
+async fn be_a_client_of_its_own(world: &World, client: &ClientId, now: Timestamp) {
+    let device = AssertingDevice {
+        client_id: client.clone(),
+        jkt: "device".to_owned(),
+        client_key_id: "k1".to_owned(),
+        now,
+    };
+    world.storage.use_assertion_key(&device, 10).await.unwrap();
+    let mut client = world.storage.client(client).await.unwrap().unwrap();
+    client.updated_at = now;
+    for has_one in [true, false] {
+        client.settings.own_upstream_document = has_one;
+        assert!(world.storage.update_client(&client).await.unwrap());
+    }
 }
 
 /// Each change of the key set takes the place of the one before.
@@ -149,6 +182,16 @@ async fn delegate(world: &World, owner: &Did, to: &Did, now: Timestamp) {
         .give_delegation(&delegation, &session, &[])
         .await;
     assert_eq!(given.unwrap(), GiveDelegation::Given);
+}
+
+/// A person makes a developer token for a day, and nobody opens the link by which another was ordered.
+async fn make_token(world: &World, account: &Did, now: Timestamp) {
+    let (token, session) = new_token(account, now);
+    let made = world.storage.make_developer_token(&token, &session, &[]);
+    assert_eq!(made.await.unwrap(), MakeDeveloperToken::Made);
+    let order = new_order(account, now + DAY);
+    let ordered = world.storage.put_developer_token_order(&order);
+    ordered.await.unwrap();
 }
 
 /// Everything that a sign-in leaves behind, and some of what was not finished.
@@ -217,7 +260,7 @@ async fn sign_in(world: &World, client: &ClientId, day: u32, n: u32, now: Timest
         client_from_document: None,
         client_resources: None,
         ends_session: false,
-        handover: Handover::Code(NewCode {
+        redemption: Redemption::Code(NewCode {
             hash: new_hash(),
             redirect: redirect("state"),
             code_challenge: None,
@@ -243,6 +286,7 @@ async fn sign_in(world: &World, client: &ClientId, day: u32, n: u32, now: Timest
     };
     storage.record(&event).await.unwrap();
     delegate(world, &approval.grant.subject, &visitor_of(n + 1), now).await;
+    make_token(world, &approval.grant.subject, now).await;
     let held = new_held_session(client, &approval.grant.subject, now);
     storage.hold_sessions(&[held], now).await.unwrap();
     storage.begin_release(now).await.unwrap();
@@ -341,7 +385,7 @@ async fn register(world: &World, day: u32, n: u32, now: Timestamp) {
 
 /// Each day other servers and callers than the day before.
 async fn shared_state(world: &World, day: u32, n: u32, now: Timestamp) {
-    let given = GivenNonce {
+    let given = ReceivedNonce {
         nonce: "nonce".to_owned(),
         at: now + 20 * HOUR,
     };

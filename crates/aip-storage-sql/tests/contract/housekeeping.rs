@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use aip_base::Timestamp;
+use aip_storage::assertion_key::AssertingDevice;
 use aip_storage::audit::{AuditEvent, AuditKind};
 use aip_storage::client_registration::InitialAccessToken;
 use aip_storage::delegation::{DelegationEnd, GiveDelegation};
 use aip_storage::grant::{RevokeReason, Rotate};
 use aip_storage::housekeeping::{PurgeReport, RetentionClass};
-use aip_storage::nonces::{GivenNonce, ServerRole};
+use aip_storage::nonces::{ReceivedNonce, ServerRole};
 use aip_storage::rates::Quota;
 use aip_storage::request::UpstreamFlow;
 use aip_storage::upstream::{EndReason, UpstreamState};
@@ -29,8 +30,8 @@ super::on_both_engines!(
     a_database_answers,
 );
 
-/// Fills every table, then walks through the years.
-async fn each_kind_is_kept_for_its_time_and_no_longer(world: World) {
+/// A row of each kind, and what ends them.
+async fn fill_every_table(world: &World) {
     let client = world.client("app").await;
     let (grant, _) = world.redeemed(&client, &alice()).await;
     let waiting = world.pending(&client, &bob(), grant.upstream_session).await;
@@ -48,21 +49,7 @@ async fn each_kind_is_kept_for_its_time_and_no_longer(world: World) {
         expires_at: NOW + DAY,
     };
     storage.put_initial_token(&initial_token).await.unwrap();
-    let given = GivenNonce {
-        nonce: "nonce".to_owned(),
-        at: NOW,
-    };
-    let nonces = world.database.shared_nonces();
-    nonces
-        .offer_nonce(ServerRole::Resource, &origin("https://pds.example"), &given)
-        .await
-        .unwrap();
-    let quota = Quota {
-        burst: 3,
-        every: SECOND,
-    };
-    let rates = world.database.rate_limits();
-    rates.take("key", quota, NOW).await.unwrap();
+    fill_what_replicas_share(world).await;
     storage
         .revoke_grant(grant.id, RevokeReason::ByPerson, NOW)
         .await
@@ -78,7 +65,26 @@ async fn each_kind_is_kept_for_its_time_and_no_longer(world: World) {
     let ended = storage.end_delegation(&delegation.owner, delegation.id, reason, NOW);
     assert!(ended.await.unwrap());
     storage.revocation_done(session.id).await.unwrap();
-    crate::logouts::waiting(&world, "app", 1, NOW).await;
+    let order = crate::developer_tokens::new_order(&alice(), NOW + MINUTE);
+    storage.put_developer_token_order(&order).await.unwrap();
+    crate::logouts::waiting(world, "app", 1, NOW).await;
+    let device = AssertingDevice {
+        client_id: client.clone(),
+        jkt: "device".to_owned(),
+        client_key_id: "k1".to_owned(),
+        now: NOW,
+    };
+    storage.use_assertion_key(&device, 10).await.unwrap();
+    let mut own = storage.client(&client).await.unwrap().unwrap();
+    for has_one in [true, false] {
+        own.settings.own_upstream_document = has_one;
+        assert!(storage.update_client(&own).await.unwrap());
+    }
+}
+
+/// Fills every table, then walks through the years.
+async fn each_kind_is_kept_for_its_time_and_no_longer(world: World) {
+    fill_every_table(&world).await;
     let micro = std::time::Duration::from_micros(1);
 
     // The browsers go last but two; what hangs from them was due before.
@@ -89,6 +95,7 @@ async fn each_kind_is_kept_for_its_time_and_no_longer(world: World) {
             vec![
                 (RetentionClass::AnsweredRequests, 1),
                 (RetentionClass::Replays, 1),
+                (RetentionClass::DeveloperTokenOrders, 1),
             ],
         ),
         (
@@ -105,6 +112,7 @@ async fn each_kind_is_kept_for_its_time_and_no_longer(world: World) {
             vec![
                 (RetentionClass::BrowserSessions, 2),
                 (RetentionClass::InitialAccessTokens, 1),
+                (RetentionClass::UpstreamDocuments, 1),
                 (RetentionClass::LogoutDeliveries, 1),
                 (RetentionClass::Nonces, 1),
             ],
@@ -117,8 +125,11 @@ async fn each_kind_is_kept_for_its_time_and_no_longer(world: World) {
                 (RetentionClass::Grants, 1),
                 (RetentionClass::UpstreamSessions, 2),
                 (RetentionClass::Delegations, 1),
+                (RetentionClass::PausedAccounts, 1),
+                (RetentionClass::EventCursors, 1),
             ],
         ),
+        (NOW + 180 * DAY, vec![(RetentionClass::AssertionKeys, 1)]),
         (NOW + 365 * DAY, vec![(RetentionClass::AuditEvents, 1)]),
     ] {
         assert_eq!(
@@ -128,6 +139,30 @@ async fn each_kind_is_kept_for_its_time_and_no_longer(world: World) {
         );
         assert_eq!(purged(&world, end).await, expected);
     }
+}
+
+/// A nonce, a rate limit, a paused account and the place in a stream of events.
+async fn fill_what_replicas_share(world: &World) {
+    let given = ReceivedNonce {
+        nonce: "nonce".to_owned(),
+        at: NOW,
+    };
+    let nonces = world.database.shared_nonces();
+    nonces
+        .offer_nonce(ServerRole::Resource, &origin("https://pds.example"), &given)
+        .await
+        .unwrap();
+    let quota = Quota {
+        burst: 3,
+        every: SECOND,
+    };
+    let rates = world.database.rate_limits();
+    rates.take("key", quota, NOW).await.unwrap();
+    let (storage, account) = (&world.storage, alice());
+    let paused = storage.pause_account(&account, "deactivated", NOW);
+    paused.await.unwrap();
+    let kept = storage.keep_event_cursor("wss://events.example/subscribe", 1, NOW);
+    kept.await.unwrap();
 }
 
 async fn a_round_forgets_a_batch_and_says_whether_there_is_more(world: World) {

@@ -2,7 +2,7 @@
 
 use aip_base::{RowId, Timestamp};
 use aip_keys::TokenHash;
-use aip_storage::imports::{HeldSession, HeldTokenKind, Hold, Known};
+use aip_storage::imports::{HeldSession, HeldTokenKind, HoldOutcome, ImportState};
 use aip_storage::operations::SealedColumn;
 use aip_storage::refresh::ClaimDue;
 use aip_storage::upstream::{Credential, SessionKind, UpstreamState};
@@ -26,7 +26,7 @@ super::on_both_engines!(
     held_values_are_sealed_again_and_their_keys_counted,
 );
 
-async fn hold(world: &World, held: &HeldSession, run: Timestamp) -> Hold {
+async fn hold(world: &World, held: &HeldSession, run: Timestamp) -> HoldOutcome {
     let held = std::slice::from_ref(held);
     let outcomes = world.storage.hold_sessions(held, run).await.unwrap();
     let [outcome] = outcomes.as_slice() else {
@@ -35,7 +35,7 @@ async fn hold(world: &World, held: &HeldSession, run: Timestamp) -> Hold {
     *outcome
 }
 
-async fn known(world: &World, id: RowId, content: TokenHash, run: Timestamp) -> Known {
+async fn known(world: &World, id: RowId, content: TokenHash, run: Timestamp) -> ImportState {
     let known = world.storage.known_sessions(&[(id, content)], run).await;
     known.unwrap()[0]
 }
@@ -66,7 +66,7 @@ async fn what_is_held_is_seen_by_nobody(world: World) {
     let storage = &world.storage;
     let client = world.client("app").await;
     let held = new_held_session(&client, &alice(), NOW);
-    assert_eq!(hold(&world, &held, NOW).await, Hold::Held);
+    assert_eq!(hold(&world, &held, NOW).await, HoldOutcome::Held);
     assert_eq!(storage.count_held_sessions().await.unwrap(), 1);
     let id = held.session.id;
     assert!(storage.upstream_session(id).await.unwrap().is_none());
@@ -102,7 +102,7 @@ async fn what_is_held_is_seen_by_nobody(world: World) {
     let due = storage.claim_revocations(NOW + DAY, NOW + 2 * DAY, 10);
     assert_eq!(due.await.unwrap().len(), 0);
     assert_eq!(storage.count_held_sessions().await.unwrap(), 0);
-    assert_eq!(hold(&world, &held, NOW).await, Hold::NoClient);
+    assert_eq!(hold(&world, &held, NOW).await, HoldOutcome::NoClient);
 }
 
 async fn what_is_released_is_as_if_it_had_begun_here(world: World) {
@@ -113,7 +113,7 @@ async fn what_is_released_is_as_if_it_had_begun_here(world: World) {
         .collect();
     held[1].session.state = UpstreamState::Uncertain;
     let outcomes = storage.hold_sessions(&held, NOW).await.unwrap();
-    assert_eq!(outcomes, [Hold::Held; 5]);
+    assert_eq!(outcomes, [HoldOutcome::Held; 5]);
     assert_eq!(release_all(&world).await, 5);
     assert_eq!(storage.release_sessions(2).await.unwrap(), 0);
     for one in &held {
@@ -148,12 +148,15 @@ async fn a_session_is_held_as_it_was_seen_last(world: World) {
     hold(&world, &first, NOW).await;
     assert_eq!(
         known(&world, id, first.content, NOW).await,
-        Known::Unchanged
+        ImportState::Unchanged
     );
     let mut second = new_held_session(&client, &alice(), NOW);
     second.session.id = id;
-    assert_eq!(known(&world, id, second.content, NOW).await, Known::Changed);
-    assert_eq!(hold(&world, &second, NOW + SECOND).await, Hold::Held);
+    assert_eq!(
+        known(&world, id, second.content, NOW).await,
+        ImportState::Changed
+    );
+    assert_eq!(hold(&world, &second, NOW + SECOND).await, HoldOutcome::Held);
     assert_eq!(release_all(&world).await, 1);
     let [_, old] = hashes(&first);
     let [_, new] = hashes(&second);
@@ -167,17 +170,17 @@ async fn an_earlier_run_that_is_slow_changes_nothing_of_a_later_one(world: World
     let fresh = new_held_session(&client, &alice(), NOW);
     let id = fresh.session.id;
     let later = NOW + MINUTE;
-    assert_eq!(hold(&world, &fresh, later).await, Hold::Held);
+    assert_eq!(hold(&world, &fresh, later).await, HoldOutcome::Held);
     let mut old = Vec::new();
     for run in [NOW, NOW + SECOND] {
         let mut stale = new_held_session(&client, &alice(), NOW);
         stale.session.id = id;
-        assert_eq!(hold(&world, &stale, run).await, Hold::Held);
+        assert_eq!(hold(&world, &stale, run).await, HoldOutcome::Held);
         old.extend(hashes(&stale));
     }
     assert_eq!(
         known(&world, id, fresh.content, later).await,
-        Known::Unchanged
+        ImportState::Unchanged
     );
     assert_eq!(release_all(&world).await, 1);
     let [_, refresh] = hashes(&fresh);
@@ -229,8 +232,11 @@ async fn what_was_released_is_not_held_again(world: World) {
     let id = held.session.id;
     hold(&world, &held, NOW).await;
     release_all(&world).await;
-    assert_eq!(known(&world, id, held.content, NOW).await, Known::Released);
-    assert_eq!(hold(&world, &held, NOW).await, Hold::Released);
+    assert_eq!(
+        known(&world, id, held.content, NOW).await,
+        ImportState::Released
+    );
+    assert_eq!(hold(&world, &held, NOW).await, HoldOutcome::Released);
     assert_eq!(world.storage.count_held_sessions().await.unwrap(), 0);
 }
 
@@ -306,7 +312,9 @@ async fn held_values_are_sealed_again_and_their_keys_counted(world: World) {
     let (place, later) = (column.place(&row), SealedColumn::DpopKey.place(&row));
     assert_eq!((place.table, place.column), (later.table, later.column));
     assert_eq!(storage.count_sealed(column, "v1.a.").await.unwrap(), 1);
-    let old = storage.sealed_otherwise(column, "v1.b.", "", 10).await;
+    let old = storage
+        .sealed_with_other_keys(column, "v1.b.", "", 10)
+        .await;
     let old = old.unwrap().remove(0);
     let fresh = sealed("v1.b.x.y");
     let resealed = storage.reseal(column, &[(old, fresh.clone())]).await;

@@ -546,7 +546,7 @@ fn refreshed(id: RowId, fence: i64) -> Refreshed {
         pds: Origin::parse("https://second.pds.example").unwrap(),
         scope: scope("atproto transition:generic"),
         next_refresh_at: NOW + 2 * HOUR,
-        trouble: None,
+        partial: None,
         asked_at: later(),
     }
 }

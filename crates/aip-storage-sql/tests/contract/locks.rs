@@ -23,14 +23,14 @@ super::on_both_engines!(
 );
 
 /// How long a test waits for what must come.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 type Outcome = JoinHandle<Result<(), StorageError>>;
 
 /// A lock that somebody else holds.
-struct Held(PgConnection);
+struct HeldRowLock(PgConnection);
 
-impl Held {
+impl HeldRowLock {
     async fn row(world: &World, table: &str, id: RowId) -> Self {
         let mut connection = PgConnection::connect(&world.url).await.unwrap();
         let lock = format!("BEGIN; SELECT 1 FROM {table} WHERE id = '{id}' FOR UPDATE");
@@ -57,13 +57,13 @@ async fn started(
             tokio::task::yield_now().await;
         }
     };
-    timeout(PATIENCE, all_wait).await.unwrap();
+    timeout(TEST_TIMEOUT, all_wait).await.unwrap();
     running
 }
 
 async fn both_succeed(outcomes: [Outcome; 2]) {
     for outcome in outcomes {
-        let outcome = timeout(PATIENCE, outcome).await.unwrap();
+        let outcome = timeout(TEST_TIMEOUT, outcome).await.unwrap();
         outcome.unwrap().unwrap();
     }
 }
@@ -78,7 +78,7 @@ async fn who_ends_a_session_and_who_ends_its_grant_do_not_wait_for_each_other() 
         let browser = browser_of(&world, &[alice()]).await;
         let grant = given_on(&world, &app, browser, &alice(), "openid", session).await;
         given_on(&world, &app, browser, &alice(), "openid", session).await;
-        let held = Held::row(&world, "upstream_sessions", session).await;
+        let held = HeldRowLock::row(&world, "upstream_sessions", session).await;
         let storage = Arc::clone(&world.storage);
         let first = started(&world, 1, async move {
             let end = storage.end_upstream_session(session, EndReason::ByOperator, NOW);
@@ -118,7 +118,7 @@ async fn the_clean_up_waits_for_nobody() {
     let end = world.storage.revoke_client_grants(&app, &did, reason, NOW);
     end.await.unwrap();
     grants.sort_unstable();
-    let held = Held::row(&world, "grants", grants[1]).await;
+    let held = HeldRowLock::row(&world, "grants", grants[1]).await;
     // A sign-out locks them one after the other, and waits for the second one.
     let storage = Arc::clone(&world.storage);
     let out = started(&world, 1, async move {
@@ -129,7 +129,7 @@ async fn the_clean_up_waits_for_nobody() {
     let out = out.await;
     let later = NOW + DAY * 3650;
     let forgotten = async || {
-        let round = timeout(PATIENCE, world.storage.purge_expired(later, 1000));
+        let round = timeout(TEST_TIMEOUT, world.storage.purge_expired(later, 1000));
         let counts = round.await.unwrap().unwrap().counts;
         let of_grants = counts
             .iter()
@@ -138,7 +138,7 @@ async fn the_clean_up_waits_for_nobody() {
     };
     assert_eq!(forgotten().await, 2, "those that nobody holds");
     held.release().await;
-    let out = timeout(PATIENCE, out).await.unwrap();
+    let out = timeout(TEST_TIMEOUT, out).await.unwrap();
     out.unwrap().unwrap();
     assert_eq!(forgotten().await, 2);
 }
@@ -153,9 +153,9 @@ async fn who_deletes_requests_and_who_allows_one_do_not_wait_for_each_other() {
         let approval = world.pending(&app, &alice(), session).await;
         let browser = approval.browser;
         let held = if of_client {
-            Held::row(&world, "upstream_sessions", session).await
+            HeldRowLock::row(&world, "upstream_sessions", session).await
         } else {
-            Held::row(&world, "browser_sessions", browser).await
+            HeldRowLock::row(&world, "browser_sessions", browser).await
         };
         let storage = Arc::clone(&world.storage);
         let deletion = started(&world, 1, async move {

@@ -7,7 +7,7 @@ use aip_atproto::Did;
 use aip_base::{RowId, Timestamp};
 use aip_storage::browser::{BrowserAccount, BrowserSignIn};
 use aip_storage::client::{Client, ClientId};
-use aip_storage::grant::{Approval, Approve, Handover, RedeemCode, RevokeReason};
+use aip_storage::grant::{Approval, Approve, RedeemCode, Redemption, RevokeReason};
 use aip_storage::housekeeping::RetentionClass;
 use aip_storage::logout::{
     CLAIMED_FOR, KEPT_FOR, LogoutDelivery, LogoutNotification, MAX_WAITING_PER_CLIENT, SignedOut,
@@ -23,7 +23,7 @@ use crate::world::{
 super::on_both_engines_and_behind_a_pooler!(
     a_sign_out_ends_what_was_given_in_that_browser,
     of_fifty_sign_outs_one_notes_the_ends,
-    a_grant_that_others_end_is_told_and_one_that_its_client_ends_is_not,
+    a_grant_that_others_end_is_reported_and_one_that_its_client_ends_is_not,
     of_fifty_claims_one_has_the_delivery,
     claims_at_the_same_moment_have_each_their_own,
     a_claim_that_has_lapsed_changes_nothing_any_more,
@@ -195,7 +195,7 @@ async fn a_sign_out_ends_what_was_given_in_that_browser(world: World) {
     approval.grant.scope = scope(full);
     let device = new_device(&app);
     assert!(storage.put_device_code(&device).await.unwrap());
-    approval.handover = Handover::Device(device.code);
+    approval.redemption = Redemption::Device(device.code);
     let approved = storage.approve(&approval).await.unwrap();
     assert_eq!(approved, Approve::Approved);
     let ended = storage.delete_browser_session(helper, NOW).await.unwrap();
@@ -233,7 +233,7 @@ async fn of_fifty_sign_outs_one_notes_the_ends(world: World) {
     }
 }
 
-async fn a_grant_that_others_end_is_told_and_one_that_its_client_ends_is_not(world: World) {
+async fn a_grant_that_others_end_is_reported_and_one_that_its_client_ends_is_not(world: World) {
     let storage = &world.storage;
     let (app, silent) = (told(&world, "app").await, world.client("silent").await);
     let browser = browser_of(&world, &[alice()]).await;

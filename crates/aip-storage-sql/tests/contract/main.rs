@@ -6,8 +6,10 @@
     reason = "in a test, a surprise is a failure"
 )]
 
+mod account_events;
 mod accounts;
 mod approve;
+mod assertion_keys;
 mod audiences;
 mod audit;
 mod browsers;
@@ -20,6 +22,7 @@ mod codes;
 mod connections;
 mod corrupted;
 mod delegations;
+mod developer_tokens;
 mod devices;
 mod grants;
 mod growth;

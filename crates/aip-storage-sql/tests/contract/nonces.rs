@@ -1,7 +1,7 @@
 //! Nonces shared between replicas: the newest one of each server and role.
 
 use aip_base::Timestamp;
-use aip_storage::nonces::{GivenNonce, ServerRole};
+use aip_storage::nonces::{ReceivedNonce, ServerRole};
 
 use crate::world::{NOW, SECOND, World, at_once, origin};
 
@@ -57,8 +57,8 @@ async fn a_shared_nonce_stays_with_its_role_and_origin(world: World) {
     }
 }
 
-fn given(nonce: &str, at: Timestamp) -> GivenNonce {
-    GivenNonce {
+fn given(nonce: &str, at: Timestamp) -> ReceivedNonce {
+    ReceivedNonce {
         nonce: nonce.to_owned(),
         at,
     }

@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::world::{World, alice, new_id};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 
 #[tokio::test]
 async fn a_notice_is_heard_by_every_subscriber_and_its_sender() {
@@ -95,7 +95,7 @@ fn listening(database: &Database) -> Arc<dyn Notices> {
 
 /// Listening begins, and begins again, some time after it was asked for.
 async fn until_heard(sender: &dyn Notices, stream: &mut BoxStream<'static, Notice>) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TEST_TIMEOUT;
     let notice = Notice::SessionSettled(new_id());
     loop {
         sender.publish(&notice).await;
@@ -110,7 +110,7 @@ async fn until_heard(sender: &dyn Notices, stream: &mut BoxStream<'static, Notic
 }
 
 async fn heard(stream: &mut BoxStream<'static, Notice>, notice: &Notice) {
-    let found = timeout(PATIENCE, async {
+    let found = timeout(TEST_TIMEOUT, async {
         while stream.next().await.unwrap() != *notice {}
     });
     assert!(found.await.is_ok(), "{notice:?} was not heard");

@@ -112,7 +112,9 @@ async fn values_sealed_otherwise_are_paged_and_replaced_unless_written_meanwhile
     };
     assert_eq!(counts().await, [4, 3, 1]);
     let page = async |after: &str| {
-        let page = world.storage.sealed_otherwise(column, "v1.b.", after, 2);
+        let page = world
+            .storage
+            .sealed_with_other_keys(column, "v1.b.", after, 2);
         page.await.unwrap()
     };
     let first = page("").await;
@@ -129,7 +131,7 @@ async fn values_sealed_otherwise_are_paged_and_replaced_unless_written_meanwhile
     assert_eq!(counts().await, [4, 1, 3]);
 
     for column in SealedColumn::iter() {
-        let any = world.storage.any_sealed(column).await.unwrap();
+        let any = world.storage.sample_sealed_value(column).await.unwrap();
         let there = matches!(column, SealedColumn::DpopKey | SealedColumn::AccessToken);
         assert_eq!(any.is_some(), there, "{column:?}");
     }

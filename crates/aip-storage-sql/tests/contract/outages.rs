@@ -16,7 +16,7 @@ super::on_both_engines!(
     a_disk_that_fills_up_during_a_rotation_leaves_the_token_unspent,
 );
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 
 async fn a_disk_that_fills_up_while_a_request_is_approved_leaves_it_as_it_was(world: World) {
     let client = world.client("app").await;
@@ -93,7 +93,7 @@ async fn a_read_only_server_is_read_and_writes_again_when_it_may() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_not_there_is_told_at_once_and_without_the_password() {
+async fn a_server_that_is_not_there_is_reported_at_once_and_without_the_password() {
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = closed.local_addr().unwrap().port();
     drop(closed);
@@ -105,7 +105,7 @@ async fn a_server_that_is_not_there_is_told_at_once_and_without_the_password() {
         let began = Instant::now();
         let url = url.parse().unwrap();
         let connect = Database::connect(&url, PgOptions::default());
-        let refused = timeout(PATIENCE, connect).await.unwrap().err().unwrap();
+        let refused = timeout(TEST_TIMEOUT, connect).await.unwrap().err().unwrap();
         assert!(matches!(refused, ConnectError::Postgres(_)), "{refused:?}");
         assert!(began.elapsed() < Duration::from_secs(5));
         let said = format!("{refused} {refused:?}");

@@ -24,7 +24,7 @@ use crate::world::{DAY, NOW, World, alice, at_once, bob, new_id, redemption_of};
 super::on_both_engines_and_behind_a_pooler!(
     a_browser_opens_one_address_of_each_client_before_others_and_not_too_many,
     a_browser_tells_however_a_grant_ended_unless_its_client_ended_it,
-    of_many_sign_ins_at_one_client_the_latest_are_told,
+    of_many_sign_ins_at_one_client_the_latest_are_notified,
     ends_that_were_told_use_up_no_place_of_others,
     of_what_ends_at_once_no_more_waits_than_may,
     a_sign_out_ends_what_nobody_has_redeemed,
@@ -119,7 +119,7 @@ async fn a_browser_tells_however_a_grant_ended_unless_its_client_ended_it(world:
     }
 }
 
-async fn of_many_sign_ins_at_one_client_the_latest_are_told(world: World) {
+async fn of_many_sign_ins_at_one_client_the_latest_are_notified(world: World) {
     let storage = &world.storage;
     let (app, other) = (told(&world, "app").await, told(&world, "other").await);
     let browser = browser_of(&world, &[alice(), bob()]).await;

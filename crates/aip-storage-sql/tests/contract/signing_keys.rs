@@ -66,7 +66,7 @@ async fn a_key_set_is_sealed_again_without_a_new_generation(world: World) {
     assert!(storage.begin_signing_key_set(&old).await.unwrap());
     let column = SealedColumn::SigningKeys;
     assert_eq!(storage.count_sealed(column, "v1.a.").await.unwrap(), 1);
-    let page = storage.sealed_otherwise(column, "v1.b.", "", 10);
+    let page = storage.sealed_with_other_keys(column, "v1.b.", "", 10);
     let page = page.await.unwrap();
     assert_eq!((page.len(), &*page[0].row), (1, KEY_SET_ROW));
     let fresh = sealed("v1.b.x.y");

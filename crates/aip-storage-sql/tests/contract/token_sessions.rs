@@ -15,7 +15,7 @@ super::on_both_engines!(
     a_token_is_read_with_its_session_and_account_in_one_statement,
     the_status_is_that_of_the_session,
     a_session_or_an_account_may_be_missing,
-    a_token_that_is_over_is_not_read,
+    a_token_that_has_expired_is_not_read,
     a_token_is_read_for_a_call_with_all_of_its_session,
 );
 
@@ -111,7 +111,7 @@ async fn a_session_or_an_account_may_be_missing(world: World) {
     assert_eq!(found(&world, &tokens).await.session, None);
 }
 
-async fn a_token_that_is_over_is_not_read(world: World) {
+async fn a_token_that_has_expired_is_not_read(world: World) {
     let client = world.client("app").await;
     let session = new_session(&client, &alice());
     let (grant, tokens) = granted(&world, &session).await;

@@ -14,7 +14,7 @@ use aip_storage::client::{Client, ClientAuthMethod, ClientId, ClientSettings, Cr
 use aip_storage::client_token::ClientToken;
 use aip_storage::device::DeviceAuthorization;
 use aip_storage::grant::{
-    Approval, Approve, CodeRedemption, Grant, Handover, NewCode, NewTokens, RedeemCode, Rotation,
+    Approval, Approve, CodeRedemption, Grant, NewCode, NewTokens, RedeemCode, Redemption, Rotation,
 };
 use aip_storage::imports::{HeldGrant, HeldSession, HeldToken, HeldTokenKind};
 use aip_storage::prompt::Prompts;
@@ -235,7 +235,7 @@ impl World {
             client_from_document: None,
             client_resources: None,
             ends_session: false,
-            handover: Handover::Code(NewCode {
+            redemption: Redemption::Code(NewCode {
                 hash: new_hash(),
                 redirect: redirect("state"),
                 code_challenge: Some("challenge".to_owned()),
@@ -297,17 +297,17 @@ pub(crate) async fn strings(url: &str, query: impl Into<String>) -> Vec<String> 
 
 /// The code of an approval.
 pub(crate) fn code_of(approval: &Approval) -> &NewCode {
-    match &approval.handover {
-        Handover::Code(code) => code,
-        Handover::Device(_) => panic!("no code: {approval:?}"),
+    match &approval.redemption {
+        Redemption::Code(code) => code,
+        Redemption::Device(_) => panic!("no code: {approval:?}"),
     }
 }
 
 /// The same, to be changed.
 pub(crate) fn code_of_mut(approval: &mut Approval) -> &mut NewCode {
-    match &mut approval.handover {
-        Handover::Code(code) => code,
-        Handover::Device(_) => panic!("no code"),
+    match &mut approval.redemption {
+        Redemption::Code(code) => code,
+        Redemption::Device(_) => panic!("no code"),
     }
 }
 

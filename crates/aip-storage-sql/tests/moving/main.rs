@@ -13,6 +13,8 @@
 #[path = "../contract/world.rs"]
 mod world;
 
+mod interference;
+
 use std::future::pending;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -23,7 +25,7 @@ use aip_keys::TokenHash;
 use aip_storage::grant::Rotate;
 use aip_storage::{Storage, StorageError};
 use aip_storage_sql::{
-    ConnectError, Database, DatabaseMove, MoveError, MoveObserver, MovePoint, MoveState, PAUSE,
+    ConnectError, Database, DatabaseMove, MAX_PAUSE, MoveError, MoveObserver, MovePoint, MoveState,
     PgOptions,
 };
 use aip_testkit::postgres::create_database_elsewhere;
@@ -45,10 +47,10 @@ const FOREIGN_KEYS: &str =
     "SELECT concat(conrelid::regclass, ' ', conname, ' ', pg_get_constraintdef(oid))
     FROM pg_constraint WHERE contype = 'f' AND convalidated ORDER BY 1";
 
-struct Quiet;
+struct SilentObserver;
 
 #[async_trait]
-impl MoveObserver for Quiet {
+impl MoveObserver for SilentObserver {
     async fn reached(&self, _: MovePoint) {}
     fn copied(&self, _: u64) {}
 }
@@ -168,15 +170,15 @@ async fn a_database_is_moved_while_it_is_written() {
     };
     more(20).await;
     let the_move = the_move(&world.url, &to).await;
-    the_move.copy(&Quiet, &SystemRng).await.unwrap();
+    the_move.copy(&SilentObserver, &SystemRng).await.unwrap();
     more(20).await;
     assert_eq!(the_move.status().await.unwrap().state, MoveState::Copied);
-    let moved = the_move.switch(&Quiet).await.unwrap();
-    assert!(moved.paused <= PAUSE, "{moved:?}");
+    let moved = the_move.switch(&SilentObserver).await.unwrap();
+    assert!(moved.paused <= MAX_PAUSE, "{moved:?}");
     let left_behind = contents(&world.url).await;
     more(20).await;
     assert_eq!(contents(&world.url).await, left_behind);
-    the_move.finish(&Quiet).await.unwrap();
+    the_move.finish(&SilentObserver).await.unwrap();
     more(20).await;
     stop.store(true, Ordering::SeqCst);
 
@@ -185,7 +187,7 @@ async fn a_database_is_moved_while_it_is_written() {
     let again = again.await.unwrap().storage().await.unwrap();
     for writer in writers {
         let (spent, live, longest) = writer.await.unwrap();
-        assert!(longest <= PAUSE, "{longest:?}");
+        assert!(longest <= MAX_PAUSE, "{longest:?}");
         for storage in [&world.storage, &again] {
             let is_spent = async |token: &TokenHash| {
                 storage
@@ -268,7 +270,7 @@ async fn killed_at(point: MovePoint) {
         }
     }
     let expected = contents(&world.url).await;
-    whole(&the_move, &Quiet)
+    whole(&the_move, &SilentObserver)
         .await
         .unwrap_or_else(|error| panic!("{point}: {error}"));
     assert_eq!(contents(&to).await, expected, "{point}");
@@ -286,19 +288,19 @@ async fn a_pause_that_takes_too_long_ends_and_nothing_is_switched() {
     let to = create_database_elsewhere().await;
     let short = the_move(&world.url, &to).await;
     let short = short.pausing_at_most(Duration::from_secs(3));
-    short.copy(&Quiet, &SystemRng).await.unwrap();
+    short.copy(&SilentObserver, &SystemRng).await.unwrap();
     let mut slow = PgConnection::connect(&world.url).await.unwrap();
     let mut slow = slow.begin().await.unwrap();
     let insert = "INSERT INTO replays (hash, expires_at) VALUES ('\\x0a', 1)";
     sqlx::query(insert).execute(&mut *slow).await.unwrap();
-    let late = short.switch(&Quiet).await.unwrap_err();
+    let late = short.switch(&SilentObserver).await.unwrap_err();
     assert!(matches!(late, MoveError::PauseTooLong(_)), "{late}");
     assert!(world.storage.claim_once(&new_hash(), NOW).await.is_ok());
     slow.commit().await.unwrap();
 
     let expected = contents(&world.url).await;
     let the_move = the_move(&world.url, &to).await;
-    the_move.switch(&Quiet).await.unwrap();
+    the_move.switch(&SilentObserver).await.unwrap();
     assert_eq!(contents(&to).await, expected);
     assert!(expected.iter().any(|row| row.contains("\\\\x0a")));
 }
@@ -309,15 +311,15 @@ async fn a_move_that_is_given_up_leaves_both_as_they_were() {
     let (world, _) = following(&to).await;
     let client = world.client("app").await;
     let the_move = the_move(&world.url, &to).await;
-    let early = the_move.switch(&Quiet).await.unwrap_err();
+    let early = the_move.switch(&SilentObserver).await.unwrap_err();
     assert!(matches!(early, MoveError::NotCopied), "{early}");
-    let early = the_move.finish(&Quiet).await.unwrap_err();
+    let early = the_move.finish(&SilentObserver).await.unwrap_err();
     assert!(matches!(early, MoveError::NotLive), "{early}");
-    the_move.copy(&Quiet, &SystemRng).await.unwrap();
+    the_move.copy(&SilentObserver, &SystemRng).await.unwrap();
     // What was written since is known to this target alone, so there is no second one.
     let second = create_database_elsewhere().await;
     let second = self::the_move(&world.url, &second).await;
-    let refused = second.copy(&Quiet, &SystemRng).await.unwrap_err();
+    let refused = second.copy(&SilentObserver, &SystemRng).await.unwrap_err();
     assert!(
         refused.to_string().contains("to another one already"),
         "{refused}"
@@ -325,7 +327,7 @@ async fn a_move_that_is_given_up_leaves_both_as_they_were() {
     let undone = "DELETE FROM aip_schema_migrations
         WHERE version = (SELECT max(version) FROM aip_schema_migrations)";
     run(&to, undone).await.unwrap();
-    let changed = the_move.switch(&Quiet).await.unwrap_err();
+    let changed = the_move.switch(&SilentObserver).await.unwrap_err();
     assert!(matches!(changed, MoveError::SchemaChanged), "{changed}");
     the_move.cancel().await.unwrap();
     assert!(world.strings(LEFT).await.is_empty());
@@ -333,7 +335,7 @@ async fn a_move_that_is_given_up_leaves_both_as_they_were() {
     assert!(strings(&to, tables).await.is_empty());
     world.redeemed(&client, &alice()).await;
 
-    whole(&the_move, &Quiet).await.unwrap();
+    whole(&the_move, &SilentObserver).await.unwrap();
     let late = the_move.cancel().await.unwrap_err();
     assert!(matches!(late, MoveError::IsLive), "{late}");
     world.redeemed(&client, &alice()).await;
@@ -344,7 +346,7 @@ async fn a_move_that_is_given_up_leaves_both_as_they_were() {
     assert!(refused.contains("part of another move"), "{refused}");
     let home = crate::world::empty_postgres().await;
     let expected = contents(&to).await;
-    whole(&self::the_move(&to, &home).await, &Quiet)
+    whole(&self::the_move(&to, &home).await, &SilentObserver)
         .await
         .unwrap();
     assert_eq!(contents(&home).await, expected);
@@ -379,7 +381,7 @@ async fn databases_that_are_not_fit_are_refused_and_nothing_is_changed() {
         let the_move = the_move(&world.url, target).await;
         for refused in [
             the_move.check().await,
-            the_move.copy(&Quiet, &SystemRng).await,
+            the_move.copy(&SilentObserver, &SystemRng).await,
         ] {
             let refused = refused.unwrap_err();
             assert!(matches!(refused, MoveError::Refused(_)), "{refused}");
@@ -390,7 +392,7 @@ async fn databases_that_are_not_fit_are_refused_and_nothing_is_changed() {
     assert!(strings(&to, LEFT).await.is_empty());
 
     // A server is not led to a database that is not the next one of its own, nor does it use one that was moved.
-    whole(&the_move(&full.url, &to).await, &Quiet)
+    whole(&the_move(&full.url, &to).await, &SilentObserver)
         .await
         .unwrap();
     let empty = create_database_elsewhere().await;

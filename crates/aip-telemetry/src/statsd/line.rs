@@ -11,7 +11,7 @@ use metrics::Key;
 use metrics_util::registry::{AtomicStorage, Registry};
 
 /// What fits into one frame of an Ethernet, headers aside.
-const DATAGRAM: usize = 1400;
+const MAX_DATAGRAM_BYTES: usize = 1400;
 
 /// Samples of one series per interval. More are thinned out, and the rate says so.
 const MAX_SAMPLES: usize = 100;
@@ -106,7 +106,7 @@ fn datagrams(lines: Vec<String>) -> Datagrams {
     let mut datagrams: Datagrams = Vec::new();
     for line in lines {
         match datagrams.last_mut() {
-            Some(last) if last.len() + 1 + line.len() <= DATAGRAM => {
+            Some(last) if last.len() + 1 + line.len() <= MAX_DATAGRAM_BYTES => {
                 last.push('\n');
                 last.push_str(&line);
             }
@@ -121,16 +121,16 @@ mod tests {
     use metrics::Recorder as _;
 
     use super::*;
-    use crate::statsd::Sums;
+    use crate::statsd::MetricSums;
 
     /// The lines of two intervals, with `record` in each.
     fn lines(prefix: &str, record: impl Fn()) -> [Vec<String>; 2] {
-        let sums = Sums::new();
+        let sums = MetricSums::new();
         let mut series = Series::new(prefix);
         [(); 2].map(|()| {
             metrics::with_local_recorder(&sums, &record);
             let datagrams = series.take(&sums.0);
-            assert!(datagrams.iter().all(|it| it.len() <= DATAGRAM));
+            assert!(datagrams.iter().all(|it| it.len() <= MAX_DATAGRAM_BYTES));
             let mut lines: Vec<String> = datagrams
                 .iter()
                 .flat_map(|it| it.lines().map(str::to_owned))
@@ -167,7 +167,7 @@ mod tests {
 
     #[test]
     fn an_idle_counter_and_an_idle_histogram_send_nothing() {
-        let sums = Sums::new();
+        let sums = MetricSums::new();
         let mut series = Series::new("");
         let metadata = metrics::Metadata::new("", metrics::Level::INFO, None);
         let counter = sums.register_counter(&Key::from_name("x_total"), &metadata);

@@ -23,11 +23,11 @@ use metrics_util::registry::{AtomicStorage, Registry};
 use tokio::net::UdpSocket;
 
 use self::line::{Datagrams, Series};
-use crate::export::{Stop, count};
+use crate::export::{StopSignal, count};
 use crate::process;
 
 /// How often sums are sent.
-const INTERVAL: Duration = Duration::from_secs(5);
+const SEND_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Where metrics go.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,19 +42,19 @@ pub struct StatsdConfig {
 
 /// Sums up what is recorded until it is sent.
 #[derive(Clone)]
-pub(crate) struct Sums(Arc<Registry<Key, AtomicStorage>>);
+pub(crate) struct MetricSums(Arc<Registry<Key, AtomicStorage>>);
 
-impl Sums {
+impl MetricSums {
     pub(crate) fn new() -> Self {
         Self(Arc::new(Registry::atomic()))
     }
 
     /// Sends the sums until it is stopped, and then once more.
-    pub(crate) async fn send(self, config: StatsdConfig, mut stop: Stop) {
+    pub(crate) async fn send(self, config: StatsdConfig, mut stop: StopSignal) {
         let mut series = Series::new(&config.prefix);
         loop {
             tokio::select! {
-                () = tokio::time::sleep(INTERVAL) => {}
+                () = tokio::time::sleep(SEND_INTERVAL) => {}
                 _ = stop.wait_for(|stop| *stop) => {}
             }
             process::record();
@@ -91,7 +91,7 @@ async fn send(config: &StatsdConfig, datagrams: &Datagrams) -> std::io::Result<(
     Ok(())
 }
 
-impl Recorder for Sums {
+impl Recorder for MetricSums {
     fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
 
     fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}

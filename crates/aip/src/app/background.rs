@@ -1,5 +1,5 @@
 //! Background tasks of the process: the keeper, the deliveries of logouts, the deletion of expired rows,
-//! the rotation of keys.
+//! the rotation of keys, the events of the network.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,6 +43,7 @@ pub(super) async fn run(
     keeper: Arc<Keeper>,
     key_rotation: Option<Arc<KeyRotation>>,
     server: AuthorizationServer,
+    following: impl Future<Output = ()>,
 ) {
     let Upstream { storage, clock, .. } = &keeper.upstream;
     let keeping = Arc::clone(&keeper).run();
@@ -52,7 +53,13 @@ pub(super) async fn run(
         }
     };
     let cleaning = clean_up_loop(&**storage, keeper.owner(), &**clock);
-    tokio::join!(keeping, cleaning, rotating, delivery_loop(&server));
+    tokio::join!(
+        keeping,
+        cleaning,
+        rotating,
+        following,
+        delivery_loop(&server)
+    );
 }
 
 /// Every replica does it: each delivery is claimed by one. A process that is ended here loses its
@@ -67,7 +74,7 @@ async fn delivery_loop(server: &AuthorizationServer) {
                 Ok(true) => {}
                 Ok(false) => break,
                 Err(error) => {
-                    tracing::error!(%error, "deliveries of logouts failed, trying again");
+                    tracing::error!(%error, "logout delivery failed, retrying");
                     break;
                 }
             }

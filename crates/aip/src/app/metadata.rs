@@ -30,13 +30,26 @@ impl ClientDocument {
         identity: &UpstreamIdentity,
         base: &Origin,
     ) -> Option<UpstreamDocument> {
+        let id = identity.document_url()?;
+        Some(self.of_client(id, identity.redirect_uri(), base))
+    }
+
+    /// The document of the client that AIP v1 was at the same base; `None` likewise.
+    pub(crate) fn make_v1(&self, base: &Origin) -> Option<UpstreamDocument> {
+        let id = Endpoint::V1ClientMetadata.url(base);
+        let redirect_uri = Endpoint::V1Callback.url(base);
+        base.is_https()
+            .then(|| self.of_client(&id, &redirect_uri, base))
+    }
+
+    fn of_client(&self, id: &str, redirect_uri: &str, base: &Origin) -> UpstreamDocument {
         let mut document = json!({
-            "client_id": identity.document_url()?,
+            "client_id": id,
             "client_uri": base.as_str(),
             "application_type": "web",
             "grant_types": ["authorization_code", "refresh_token"],
             "response_types": ["code"],
-            "redirect_uris": [identity.redirect_uri()],
+            "redirect_uris": [redirect_uri],
             "token_endpoint_auth_method": "private_key_jwt",
             "token_endpoint_auth_signing_alg": "ES256",
             "dpop_bound_access_tokens": true,
@@ -53,10 +66,14 @@ impl ClientDocument {
                 document[name] = value.as_str().into();
             }
         }
-        // An owner may delegate whatever the clients are registered for.
-        let delegated =
+        UpstreamDocument::new(document, self.always())
+    }
+
+    /// The scopes that the document names whatever the clients are registered for: an owner may let others
+    /// do what the presets say, and people may make developer tokens for it.
+    pub(crate) fn always(&self) -> ScopeSet {
+        let presets =
             DelegationPreset::iter().flat_map(|it| it.scope().iter().cloned().collect::<Vec<_>>());
-        let always = self.scope.iter().cloned().chain(delegated).collect();
-        Some(UpstreamDocument::new(document, always))
+        self.scope.iter().cloned().chain(presets).collect()
     }
 }

@@ -6,6 +6,7 @@
 mod background;
 mod database_keys;
 mod emails;
+mod events;
 mod health;
 mod metadata;
 mod profiles;
@@ -14,17 +15,21 @@ use std::sync::Arc;
 
 use aip_atproto::{Did, Origin, Scope, ScopeSet};
 use aip_base::{Clock, DnsTxt, Http, Rng};
-use aip_http::{AppState, Endpoint, Health, Parts, RateLimiter, ServiceIdentity, TrustedProxies};
+use aip_events::{EventServer, Following};
+use aip_http::{
+    AppState, Endpoint, Health, Parts, RateLimiter, ServiceIdentity, TrustedProxies, V1Names,
+};
 use aip_keys::{KeyRing, KeySet, MasterKeys, Sealer};
 use aip_listen::Lifecycle;
 use aip_oauth::credentials::RecordedCredentials;
+use aip_oauth::developer_tokens::DeveloperTokenUses;
 use aip_oauth::{
     AuthorizationServer, ClientDocuments, ClientKeySets, DocumentPolicy, Issuer, KnownClients,
     KnownTokens, RegistrationPolicy, claims,
 };
 use aip_pds::{MemoryNonces, NonceStore, PdsClient, Resolver, ResolverConfig};
 use aip_sessions::{
-    AccountEmails, AccountProfiles, Keeper, SessionSealer, SignIn, Spill, Upstream,
+    AccountEmails, AccountHints, AccountProfiles, Keeper, SessionSealer, SignIn, Spill, Upstream,
     UpstreamIdentity,
 };
 use aip_shared_state::{SharedState, TieredNonces};
@@ -42,6 +47,7 @@ pub use self::database_keys::{
     DatabaseKeys, DatabaseKeysError, KeyRotation, POLL_INTERVAL, ReadKeySet,
 };
 use self::emails::PdsEmails;
+pub use self::events::OperatorDial;
 use self::health::ServerHealth;
 pub use self::metadata::ClientDocument;
 use self::profiles::PdsProfiles;
@@ -67,6 +73,9 @@ pub struct AppConfig {
     pub resolver: ResolverConfig,
     /// Whether every client must push its authorization requests (RFC 9126).
     pub require_par: bool,
+    /// Whether client assertions are signed for apps that talk to PDSs themselves (AT Protocol proposal
+    /// 0010).
+    pub client_assertions: bool,
     /// Which clients may register themselves, and as what; where anybody may, for
     /// [`AppConfig::scopes_supported`].
     pub registration: RegistrationPolicy,
@@ -77,10 +86,16 @@ pub struct AppConfig {
     pub admin_dids: Vec<Did>,
     /// Whether calls are limited by the network they come from.
     pub rate_limits: bool,
+    /// The server whose events are followed ([`Application::events`]), if there is one: then the keeper
+    /// leaves the sessions of accounts alone that are not in use.
+    pub events: Option<EventServer>,
     /// How many calls on PDSs an app may make; `None` for any number.
     pub call_limits: Option<CallLimits>,
     /// The proxies in front of the process.
     pub proxies: TrustedProxies,
+    /// How the names of AIP v1 are answered; `None` where there are none. The document follows from
+    /// [`AppConfig::client_document`].
+    pub v1: Option<V1Names>,
 }
 
 impl AppConfig {
@@ -100,12 +115,15 @@ impl AppConfig {
             email_verifiers: Vec::new(),
             resolver,
             require_par: false,
+            client_assertions: false,
             registration: RegistrationPolicy::default(),
             max_document_clients: None,
             admin_dids: Vec::new(),
             rate_limits: false,
+            events: None,
             call_limits: None,
             proxies: TrustedProxies::new(Vec::new(), http::header::FORWARDED),
+            v1: None,
         }
     }
 }
@@ -217,7 +235,8 @@ pub(crate) fn keeper(
         rng,
     };
     let owner = config.worker_id.clone();
-    Arc::new(Keeper::new(upstream, stores.spill, notices, owner))
+    let keeper = Keeper::new(upstream, stores.spill, notices, owner);
+    Arc::new(keeper.respecting_pauses(config.events.is_some()))
 }
 
 /// The authorization server, which talks to nobody but the storage, `emails`, and clients that keep
@@ -234,6 +253,7 @@ pub(crate) fn authorization_server(
     AuthorizationServer {
         issuer: Issuer::new(external_base.clone()),
         require_par: false,
+        client_assertions: false,
         registration: RegistrationPolicy::default(),
         storage,
         known_clients: KnownClients::default(),
@@ -242,6 +262,7 @@ pub(crate) fn authorization_server(
         logout_http: http,
         known_tokens: KnownTokens::default(),
         recorded_credentials: RecordedCredentials::default(),
+        developer_token_uses: DeveloperTokenUses::default(),
         emails,
         profiles: Arc::new(claims::NoProfiles),
         keys: Arc::clone(&keys.signing),
@@ -257,6 +278,10 @@ pub struct Application {
     pub server: AuthorizationServer,
     /// Keeps upstream sessions alive.
     pub keeper: Arc<Keeper>,
+    /// What becomes of what is said about accounts.
+    pub hints: Arc<AccountHints>,
+    /// The stream of events that is followed, if one is.
+    pub events: Option<Arc<Following>>,
     /// Follows the key set in the database, if that holds one.
     pub key_rotation: Option<Arc<KeyRotation>>,
     /// Seals and opens what is secret in the database.
@@ -304,6 +329,7 @@ impl Application {
             });
         server.client_documents = Arc::new(ClientDocuments::new(http, documents));
         server.require_par = config.require_par;
+        server.client_assertions = config.client_assertions;
         server.profiles = Arc::new(PdsProfiles(AccountProfiles::new(
             Arc::clone(&upstream.pds),
             Arc::clone(&upstream.clock),
@@ -328,6 +354,10 @@ impl Application {
         let client_metadata = config
             .client_document
             .make(&upstream.identity, &config.external_base);
+        let v1 = config.v1.map(|names| V1Names {
+            client_metadata: config.client_document.make_v1(&config.external_base),
+            ..names
+        });
         let public = aip_http::router(AppState::new(Parts {
             server: server.clone(),
             sign_in: SignIn::new(upstream.clone()),
@@ -341,15 +371,29 @@ impl Application {
             brand: config.brand,
             scopes_supported: config.scopes_supported,
             client_metadata,
+            v1,
         }));
         Self {
             server,
+            hints: Arc::new(AccountHints::new(Arc::clone(&keeper))),
+            events: None,
             keeper,
             key_rotation: None,
             sealer: Arc::clone(&keys.sealer),
             health,
             public,
             handlers,
+        }
+    }
+
+    /// Follows the events of the network until it is dropped; nothing where none are followed.
+    pub fn follow_events(&self) -> impl Future<Output = ()> + Send + use<> {
+        let (keeper, hints) = (Arc::clone(&self.keeper), Arc::clone(&self.hints));
+        let following = self.events.clone();
+        async move {
+            if let Some(following) = following {
+                events::run(following, hints, &keeper).await;
+            }
         }
     }
 
@@ -360,6 +404,7 @@ impl Application {
             keeper,
             self.key_rotation.clone(),
             self.server.clone(),
+            self.follow_events(),
         ))
     }
 }

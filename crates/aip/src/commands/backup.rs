@@ -13,8 +13,8 @@ use serde_json::json;
 use crate::cli::Global;
 use crate::data_dir::{DataDir, MASTER_KEYS, SIGNING_KEYS, read, write_private};
 use crate::database_files::{
-    draft_of, folder_of, is_at, make_private, open_private, rename, shared_memory, watched,
-    write_ahead_log,
+    draft_of, folder_of, is_at, make_private, open_private, rename, shared_memory,
+    with_size_progress, write_ahead_log,
 };
 use crate::environment::load;
 use crate::failure::Failure;
@@ -53,7 +53,7 @@ pub(crate) fn run(args: &Args, global: &Global) -> Result<(), Failure> {
     }
     let taken_at = SystemClock.now();
     let target = named(&args.target, taken_at)?;
-    may_write(&target, &database, args.overwrite)?;
+    check_target(&target, &database, args.overwrite)?;
     let keys = key_files(&loaded);
     let copied = match &args.with_keys {
         Some(folder) => copy_keys(&keys, folder, &target, args.overwrite)?,
@@ -80,7 +80,7 @@ pub(crate) fn run(args: &Args, global: &Global) -> Result<(), Failure> {
         ),
     )?;
     let configured = configured_keys(&loaded.config.keys);
-    output::say(&what_else_is_needed(&keys, &copied, &configured));
+    output::print_status(&restore_requirements(&keys, &copied, &configured));
     Ok(())
 }
 
@@ -93,7 +93,7 @@ fn named(target: &Path, at: Timestamp) -> anyhow::Result<PathBuf> {
 }
 
 /// Refuses to replace a file that is in use, or, unless told, any.
-fn may_write(target: &Path, database: &Path, overwrite: bool) -> anyhow::Result<()> {
+fn check_target(target: &Path, database: &Path, overwrite: bool) -> anyhow::Result<()> {
     if !target.exists() {
         return Ok(());
     }
@@ -141,10 +141,11 @@ async fn copy(
     file.set_len(0)?;
     let total = std::fs::metadata(database)?.len();
     let progress = Progress::begin("copying the database", Unit::Bytes, total, loaded);
-    let copied = watched(copy_database(database, &draft, taken_at), &draft, progress).await;
+    let copied =
+        with_size_progress(copy_database(database, &draft, taken_at), &draft, progress).await;
     let done = copied.map_err(Into::into).and_then(|()| {
         file.sync_all()?;
-        may_write(target, database, overwrite)?;
+        check_target(target, database, overwrite)?;
         rename(&draft, target)
     });
     if done.is_err() {
@@ -216,7 +217,7 @@ fn copy_keys(
     Ok(copies)
 }
 
-fn what_else_is_needed(
+fn restore_requirements(
     keys: &[PathBuf],
     copied: &[PathBuf],
     configured: &[&'static str],
@@ -280,7 +281,7 @@ mod tests {
             ),
             (&[], &[], &configured, &["settings say", "keys.master_keys"]),
         ] {
-            let told = what_else_is_needed(files, copied, configured);
+            let told = restore_requirements(files, copied, configured);
             assert!(words.iter().all(|it| told.contains(it)), "{told}");
             assert!(told.contains("must be signed in again"), "{told}");
         }

@@ -55,7 +55,7 @@ pub(crate) fn run(args: &Args, global: &Global) -> Result<(), Failure> {
 }
 
 fn show(global: &Global) -> Result<(), Failure> {
-    let shown = load(global)?.shown().into_iter().map(|shown| Line {
+    let shown = load(global)?.display_rows().into_iter().map(|shown| Line {
         setting: shown.setting,
         value: shown.value,
         source: shown.place.to_string(),
@@ -70,29 +70,29 @@ fn check(global: &Global) -> Result<(), Failure> {
         Ok(loaded) => loaded,
         Err(failure) => {
             if let Some(error) = failure.configuration().filter(|_| json) {
-                let problems = error.problems.iter().map(told).collect::<Vec<_>>();
+                let problems = error.problems.iter().map(problem_json).collect::<Vec<_>>();
                 output::json(&json!({"usable": false, "problems": problems}))?;
             }
             return Err(failure);
         }
     };
     if json {
-        let warnings: Vec<Value> = loaded.warnings.iter().map(told).collect();
+        let warnings: Vec<Value> = loaded.warnings.iter().map(problem_json).collect();
         let base = loaded.external_base.as_str();
         let found = json!({"usable": true, "external_base": base, "warnings": warnings});
         return Ok(output::json(&found)?);
     }
     for warning in &loaded.warnings {
-        output::say(&format!("warning: {warning}"));
+        output::print_status(&format!("warning: {warning}"));
     }
-    output::say(&format!(
+    output::print_status(&format!(
         "The configuration can be used. External base: {}",
         loaded.external_base
     ));
     Ok(())
 }
 
-fn told(problem: &Problem) -> Value {
+fn problem_json(problem: &Problem) -> Value {
     json!({
         "setting": problem.setting,
         "place": problem.place.to_string(),

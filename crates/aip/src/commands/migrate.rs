@@ -49,13 +49,13 @@ pub(crate) fn run(args: &Args, global: &Global) -> Result<(), Failure> {
     runtime.block_on(async {
         DataDir::open(&loaded.config.server.data_dir)?;
         let database = connect(&loaded).await?;
-        let done = act(args, &database, global).await;
+        let done = run_action(args, &database, global).await;
         database.close().await;
         done
     })
 }
 
-async fn act(args: &Args, database: &Database, global: &Global) -> Result<(), Failure> {
+async fn run_action(args: &Args, database: &Database, global: &Global) -> Result<(), Failure> {
     if args.status || args.dry_run {
         let status = database.status().await?;
         let pending = status.pending();
@@ -72,7 +72,7 @@ async fn act(args: &Args, database: &Database, global: &Global) -> Result<(), Fa
         let rows = steps(database.status().await?).filter(|step| applied.contains(&step.version));
         return Ok(output::json(&rows.collect::<Vec<_>>())?);
     }
-    output::say(&match applied.len() {
+    output::print_status(&match applied.len() {
         0 => Step::NONE.to_owned(),
         number => format!("Applied {number} migration(s)."),
     });

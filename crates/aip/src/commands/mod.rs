@@ -15,6 +15,7 @@ mod resolve;
 mod restore;
 mod serve;
 mod sessions;
+mod tokens;
 
 use clap::Subcommand;
 
@@ -34,6 +35,8 @@ pub(crate) enum Command {
     Clients(clients::Args),
     /// Shows sessions at PDSs, refreshes and ends them
     Sessions(sessions::Args),
+    /// Makes, lists and revokes tokens of people for their scripts
+    Tokens(tokens::Args),
     /// Lists, makes, activates and removes keys, and seals the database again
     Keys(keys::Args),
     /// Finds out who a handle or DID is
@@ -65,6 +68,7 @@ impl Command {
             Self::Healthcheck(args) => healthcheck::run(&args, global),
             Self::Clients(args) => clients::run(args, global),
             Self::Sessions(args) => sessions::run(args, global),
+            Self::Tokens(args) => tokens::run(args, global),
             Self::Keys(args) => keys::run(args, global),
             Self::Resolve(args) => resolve::run(&args, global),
             Self::Import(args) => import::run(&args, global),

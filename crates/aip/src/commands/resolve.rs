@@ -24,14 +24,14 @@ pub(crate) struct Args {
 }
 
 #[derive(Serialize)]
-struct Found {
+struct ResolvedAccount {
     did: String,
     handle: String,
     pds: String,
 }
 
 #[derive(Serialize)]
-struct Tried {
+struct ResolveStep {
     what: &'static str,
     subject: String,
     ok: bool,
@@ -40,10 +40,10 @@ struct Tried {
 }
 
 #[derive(Serialize)]
-struct Explained {
+struct ExplainedResult {
     #[serde(flatten)]
-    found: Option<Found>,
-    steps: Vec<Tried>,
+    found: Option<ResolvedAccount>,
+    steps: Vec<ResolveStep>,
 }
 
 pub(crate) fn run(args: &Args, global: &Global) -> Result<(), Failure> {
@@ -61,12 +61,12 @@ pub(crate) fn run(args: &Args, global: &Global) -> Result<(), Failure> {
         .build()?;
     let mut trace = Trace::default();
     let found = runtime.block_on(resolver.resolve(&subject, Freshness::Uncached, &mut trace));
-    let shown = found.as_ref().ok().map(|it| Found {
+    let shown = found.as_ref().ok().map(|it| ResolvedAccount {
         did: it.did.to_string(),
         handle: it.display_handle().to_owned(),
         pds: it.pds.to_string(),
     });
-    let explained = |shown| Explained {
+    let explained = |shown| ExplainedResult {
         found: shown,
         steps: steps(&trace),
     };
@@ -78,7 +78,7 @@ pub(crate) fn run(args: &Args, global: &Global) -> Result<(), Failure> {
                 trace
                     .steps
                     .iter()
-                    .for_each(|step| output::say(&step.to_string()));
+                    .for_each(|step| output::print_status(&step.to_string()));
             }
             if let Some(shown) = shown {
                 output::members(&[
@@ -93,8 +93,8 @@ pub(crate) fn run(args: &Args, global: &Global) -> Result<(), Failure> {
     found.map(drop).map_err(Failure::from)
 }
 
-fn steps(trace: &Trace) -> Vec<Tried> {
-    let tried = |step: &aip_pds::Step| Tried {
+fn steps(trace: &Trace) -> Vec<ResolveStep> {
+    let tried = |step: &aip_pds::Step| ResolveStep {
         what: step.what,
         subject: step.subject.clone(),
         ok: step.ok,

@@ -16,7 +16,7 @@ use crate::app::{DatabaseKeys, pinned_keys};
 use crate::cli::Global;
 use crate::data_dir::{DataDir, MASTER_KEYS, SIGNING_KEYS};
 use crate::database_files::{
-    copy_private, draft_of, remove, rename, shared_memory, watched, write_ahead_log,
+    copy_private, draft_of, remove, rename, shared_memory, with_size_progress, write_ahead_log,
 };
 use crate::environment::load;
 use crate::failure::Failure;
@@ -31,7 +31,7 @@ const POSTGRES: &str = "this restores SQLite databases, and the database is Post
     to the last moment (docs/operators.md, \"Backups, and what a restored one loses\")";
 
 /// How many databases of one second are kept.
-const NAMES_OF_A_SECOND: u32 = 100;
+const MAX_NAMES_PER_SECOND: u32 = 100;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -40,7 +40,7 @@ pub(crate) struct Args {
 }
 
 /// What was found in a copy.
-struct Examined {
+struct CopyFacts {
     copied_at: Option<Timestamp>,
     sessions: CopiedSessions,
     /// How many migrations it lacked.
@@ -51,7 +51,7 @@ struct Examined {
 
 /// What was done.
 #[derive(Serialize)]
-struct Restored {
+struct RestoreResult {
     database: PathBuf,
     /// Where the database before it is.
     kept: Option<PathBuf>,
@@ -72,7 +72,7 @@ pub(crate) fn run(args: &Args, global: &Global) -> Result<(), Failure> {
         .lock()
         .context("a database is restored while no server uses it")?;
     is_another_file(&args.file, &database)?;
-    let master = keys_of_the_copy(&data_dir, &loaded)?;
+    let master = read_master_keys(&data_dir, &loaded)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -108,7 +108,7 @@ fn is_another_file(file: &Path, database: &Path) -> anyhow::Result<()> {
 }
 
 /// The master keys, which are never made here: new ones open no copy.
-fn keys_of_the_copy(data_dir: &DataDir, loaded: &LoadedConfig) -> anyhow::Result<MasterKeys> {
+fn read_master_keys(data_dir: &DataDir, loaded: &LoadedConfig) -> anyhow::Result<MasterKeys> {
     let file = data_dir.path(MASTER_KEYS);
     if loaded.config.keys.master_keys.is_none() && !file.exists() {
         bail!(
@@ -127,7 +127,7 @@ async fn take(
     loaded: &LoadedConfig,
     data_dir: &DataDir,
     master: &MasterKeys,
-) -> anyhow::Result<Examined> {
+) -> anyhow::Result<CopyFacts> {
     remove_all(draft)?;
     let total = std::fs::metadata(file)?.len();
     let progress = Progress::begin("reading the copy", Unit::Bytes, total, loaded);
@@ -140,13 +140,13 @@ async fn take(
         }
         copy_private(&from, &to)
     });
-    watched(copying, draft, progress).await??;
+    with_size_progress(copying, draft, progress).await??;
     check_database(draft).await.map_err(|error| {
         anyhow!("{error}; make another copy with `aip backup`, or take an older one")
     })?;
     let storage = SqliteStorage::open(draft).await?;
     let database = Database::Sqlite(storage.clone());
-    let examined = examine(&database, &storage, loaded, data_dir, master).await;
+    let examined = examine_copy(&database, &storage, loaded, data_dir, master).await;
     database.close().await;
     let examined = examined?;
     if write_ahead_log(draft).exists() {
@@ -155,13 +155,13 @@ async fn take(
     Ok(examined)
 }
 
-async fn examine(
+async fn examine_copy(
     database: &Database,
     storage: &SqliteStorage,
     loaded: &LoadedConfig,
     data_dir: &DataDir,
     master: &MasterKeys,
-) -> anyhow::Result<Examined> {
+) -> anyhow::Result<CopyFacts> {
     let status = database.status().await?;
     if status.steps.iter().all(|step| !step.applied) {
         bail!("it is a SQLite database, but none of AIP");
@@ -172,7 +172,7 @@ async fn examine(
     let copied_at = storage.copied_at().await?;
     let now = SystemClock.now();
     let pinned = pinned_keys(&*verbs).await?;
-    Ok(Examined {
+    Ok(CopyFacts {
         copied_at,
         sessions: storage
             .count_sessions(copied_at.unwrap_or(now), now)
@@ -220,7 +220,7 @@ async fn replace(database: &Path, draft: &Path) -> anyhow::Result<Option<PathBuf
         rename(draft, database)?;
         return Ok(None);
     }
-    let kept = name_of_the_old(database, SystemClock.now())?;
+    let kept = replaced_database_path(database, SystemClock.now())?;
     if write_ahead_log(database).exists()
         && let Ok(old) = SqliteStorage::open(database).await
     {
@@ -248,7 +248,7 @@ async fn replace(database: &Path, draft: &Path) -> anyhow::Result<Option<PathBuf
 }
 
 /// A name that is free: two restores may be made in one second.
-fn name_of_the_old(database: &Path, now: Timestamp) -> anyhow::Result<PathBuf> {
+fn replaced_database_path(database: &Path, now: Timestamp) -> anyhow::Result<PathBuf> {
     let time = output::instant_in_name(now)?;
     let named = |ending: String| {
         let mut name = database.as_os_str().to_owned();
@@ -256,7 +256,7 @@ fn name_of_the_old(database: &Path, now: Timestamp) -> anyhow::Result<PathBuf> {
         PathBuf::from(name)
     };
     std::iter::once(String::new())
-        .chain((2..=NAMES_OF_A_SECOND).map(|number| format!("-{number}")))
+        .chain((2..=MAX_NAMES_PER_SECOND).map(|number| format!("-{number}")))
         .map(named)
         .find(|name| !name.exists())
         .ok_or_else(|| anyhow!("no name is free to keep {} under", database.display()))
@@ -275,7 +275,7 @@ fn remove_all(database: &Path) -> anyhow::Result<()> {
 fn tell(
     args: &Args,
     database: &Path,
-    examined: &Examined,
+    examined: &CopyFacts,
     kept: Option<PathBuf>,
     global: &Global,
 ) -> Result<(), Failure> {
@@ -316,7 +316,7 @@ fn tell(
         ));
     }
     lines.push("Run `aip doctor`, then start the server.".to_owned());
-    let done = Restored {
+    let done = RestoreResult {
         database: database.to_owned(),
         kept,
         copied_at: examined.copied_at.map(output::instant),

@@ -9,7 +9,7 @@ use aip_config::LoadedConfig;
 use aip_sessions::{Keeper, KeeperError};
 use aip_storage::StorageError;
 use aip_storage::client::ClientId;
-use aip_storage::upstream::{SessionFilter, StateName, UpstreamSession, UpstreamState};
+use aip_storage::upstream::{Credential, SessionFilter, StateName, UpstreamSession, UpstreamState};
 use anyhow::anyhow;
 use clap::{Subcommand, ValueEnum};
 use serde::Serialize;
@@ -18,8 +18,8 @@ use serde_json::json;
 use crate::cli::Global;
 use crate::environment::load;
 use crate::failure::Failure;
-use crate::output::{self, Format, Row, words_for};
-use crate::runtime::{Materials, Runtime, on_database};
+use crate::output::{self, Format, Row, human_duration};
+use crate::runtime::{Runtime, UpstreamMaterials, on_database};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -32,15 +32,15 @@ enum Action {
     /// Lists sessions, oldest first
     List(List),
     /// Shows one session
-    Show(Named),
+    Show(SessionArg),
     /// Refreshes a session now
-    Refresh(Named),
+    Refresh(SessionArg),
     /// Ends a session and what apps hold of it; its PDS is told, too
-    Revoke(Named),
+    Revoke(SessionArg),
 }
 
 #[derive(clap::Args)]
-struct Named {
+struct SessionArg {
     /// The id of the session
     #[arg(value_parser = session_id)]
     id: RowId,
@@ -92,7 +92,7 @@ impl From<State> for StateName {
 
 /// A session as it is printed.
 #[derive(Serialize)]
-struct Shown {
+struct PrintedSession {
     id: String,
     state: &'static str,
     /// Why it is in that state, where there is a reason.
@@ -102,10 +102,12 @@ struct Shown {
     did: String,
     pds: String,
     issuer: Option<String>,
+    /// As which client AIP is known there.
+    upstream_client_id: Option<String>,
     scope: String,
     created_at: String,
     refreshed_at: String,
-    /// Not for a session that is over.
+    /// Not for a session that has ended.
     next_refresh_at: Option<String>,
     access_expires_at: String,
     refreshing_until: Option<String>,
@@ -123,7 +125,7 @@ struct Times {
     next: String,
 }
 
-impl Row for Shown {
+impl Row for PrintedSession {
     const COLUMNS: &'static [&'static str] = &[
         "session",
         "state",
@@ -160,9 +162,9 @@ pub(crate) fn run(args: Args, global: &Global) -> Result<(), Failure> {
     let loaded = load(global)?;
     on_database(&loaded, async |runtime| match args.action {
         Action::List(wanted) => list(wanted, runtime, global.output).await,
-        Action::Show(Named { id }) => show(id, runtime, global.output).await,
-        Action::Refresh(Named { id }) => refresh(id, runtime, &loaded, global.output).await,
-        Action::Revoke(Named { id }) => revoke(id, runtime, &loaded, global.output).await,
+        Action::Show(SessionArg { id }) => show(id, runtime, global.output).await,
+        Action::Refresh(SessionArg { id }) => refresh(id, runtime, &loaded, global.output).await,
+        Action::Revoke(SessionArg { id }) => revoke(id, runtime, &loaded, global.output).await,
     })
 }
 
@@ -182,17 +184,17 @@ async fn list(wanted: List, runtime: &Runtime, format: Format) -> Result<(), Fai
     let (mut rows, mut damaged) = (Vec::new(), 0);
     for session in found {
         match session {
-            Ok(session) => rows.push(shown(&session, now)),
+            Ok(session) => rows.push(printed_session(&session, now)),
             Err(error @ StorageError::Inconsistent { .. }) => {
                 damaged += 1;
-                output::say(&error.to_string());
+                output::print_status(&error.to_string());
             }
             Err(error) => return Err(error.into()),
         }
     }
     format.list(&rows)?;
     if let Some(last) = rows.last().filter(|_| full) {
-        output::say(&format!("There may be more: --after {}", last.id));
+        output::print_status(&format!("There may be more: --after {}", last.id));
     }
     if damaged == 0 {
         Ok(())
@@ -202,7 +204,7 @@ async fn list(wanted: List, runtime: &Runtime, format: Format) -> Result<(), Fai
 }
 
 async fn show(id: RowId, runtime: &Runtime, format: Format) -> Result<(), Failure> {
-    let shown = shown(&find(id, runtime).await?, SystemClock.now());
+    let shown = printed_session(&find(id, runtime).await?, SystemClock.now());
     match format {
         Format::Json => output::json(&shown)?,
         Format::Table | Format::Wide => output::members(&members(&shown))?,
@@ -210,7 +212,7 @@ async fn show(id: RowId, runtime: &Runtime, format: Format) -> Result<(), Failur
     Ok(())
 }
 
-fn members(shown: &Shown) -> Vec<(&'static str, String)> {
+fn members(shown: &PrintedSession) -> Vec<(&'static str, String)> {
     let text = |text: Option<&str>| text.unwrap_or("-").to_owned();
     vec![
         ("id", shown.id.clone()),
@@ -221,6 +223,10 @@ fn members(shown: &Shown) -> Vec<(&'static str, String)> {
         ("did", shown.did.clone()),
         ("pds", shown.pds.clone()),
         ("issuer", text(shown.issuer.as_deref())),
+        (
+            "upstream_client_id",
+            text(shown.upstream_client_id.as_deref()),
+        ),
         ("scope", shown.scope.clone()),
         ("created_at", shown.created_at.clone()),
         ("refreshed_at", shown.refreshed_at.clone()),
@@ -275,10 +281,12 @@ async fn revoke(
 }
 
 async fn keeper(runtime: &Runtime, loaded: &LoadedConfig) -> anyhow::Result<Arc<Keeper>> {
-    runtime.keeper(loaded, Materials::read(loaded)?).await
+    runtime
+        .keeper(loaded, UpstreamMaterials::read(loaded)?)
+        .await
 }
 
-fn shown(session: &UpstreamSession, now: Timestamp) -> Shown {
+fn printed_session(session: &UpstreamSession, now: Timestamp) -> PrintedSession {
     let (reason, until) = match &session.state {
         UpstreamState::Active | UpstreamState::Uncertain => (None, None),
         UpstreamState::Refreshing(lease) => (None, Some(lease.until)),
@@ -288,8 +296,8 @@ fn shown(session: &UpstreamSession, now: Timestamp) -> Shown {
     let state = session.state.name();
     let live = matches!(state, StateName::Active | StateName::Uncertain);
     let next = live.then_some(session.next_refresh_at);
-    let ago = |at| format!("{} ago", words_for(now.since(at)));
-    Shown {
+    let ago = |at| format!("{} ago", human_duration(now.since(at)));
+    PrintedSession {
         id: session.id.to_string(),
         state: match until {
             Some(_) => "refreshing",
@@ -301,6 +309,10 @@ fn shown(session: &UpstreamSession, now: Timestamp) -> Shown {
         did: session.did.to_string(),
         pds: session.pds.to_string(),
         issuer: session.issuer().map(ToString::to_string),
+        upstream_client_id: match &session.credential {
+            Credential::OAuth(oauth) => Some(oauth.upstream_client_id.clone()),
+            Credential::AppPassword(_) => None,
+        },
         scope: session.scope.to_string(),
         created_at: output::instant(session.created_at),
         refreshed_at: output::instant(session.refreshed_at),
@@ -311,12 +323,12 @@ fn shown(session: &UpstreamSession, now: Timestamp) -> Shown {
         failures: session.failures,
         last_error: session.last_error.clone(),
         times: Times {
-            age: words_for(now.since(session.created_at)),
+            age: human_duration(now.since(session.created_at)),
             refreshed: ago(session.refreshed_at),
             next: match next {
                 None => "-".to_owned(),
                 Some(at) if at <= now => "due".to_owned(),
-                Some(at) => format!("in {}", words_for(at.since(now))),
+                Some(at) => format!("in {}", human_duration(at.since(now))),
             },
         },
     }

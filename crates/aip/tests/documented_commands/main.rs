@@ -155,6 +155,11 @@ fn the_commands_of_the_guide_for_teams_work() {
 }
 
 #[test]
+fn the_commands_about_developer_tokens_work() {
+    run_commands_of("docs/developer-tokens.md");
+}
+
+#[test]
 fn the_commands_of_the_quick_start_work() {
     run_commands_of("README.md");
     run_commands_of("docs/quickstart.md");
@@ -163,6 +168,16 @@ fn the_commands_of_the_quick_start_work() {
 #[test]
 fn the_commands_of_the_observability_guide_work() {
     run_commands_of("docs/observability.md");
+}
+
+/// v1 is its environment, which says where it was.
+#[test]
+fn the_commands_of_the_move_from_v1_work() {
+    let environment = "EXTERNAL_HOSTNAME=auth.example.com\n\
+        PG_DSN=postgresql+asyncpg://aip:secret@db/aip\nALLOWED_DOMAINS=app.example.com\n\
+        DESTINATION=https://app.example.com/signed-in\n\
+        DEFAULT_DESTINATION=https://app.example.com/signed-in\nBRAND_NAME=Example\n";
+    run_commands_with("docs/move-from-v1.md", &[("v1.env", environment)]);
 }
 
 /// v2 is its database, with a session, and its keys.

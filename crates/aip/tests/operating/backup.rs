@@ -13,13 +13,13 @@ use serde_json::Value;
 use sqlx::{AssertSqlSafe, Connection as _, SqliteConnection};
 use tempfile::TempDir;
 
-use crate::command::{Said, aip};
+use crate::command::{CommandOutput, aip};
 use crate::contents::{session, session_at};
 use crate::server::Server;
 
 const DATABASE: &str = "aip-data/aip.db";
 
-fn run(folder: &TempDir, words: &[&str]) -> Said {
+fn run(folder: &TempDir, words: &[&str]) -> CommandOutput {
     aip(folder.path(), &[], words)
 }
 
@@ -87,16 +87,24 @@ fn a_copy_of_a_running_server_brings_back_what_there_was_and_the_newer_database_
     create_client(&folder, "early");
     fs::create_dir(folder.path().join("copies")).unwrap();
     let mut server = Server::start(folder.path(), &[]);
-    let said = run(&folder, &["backup", "copies", "--output", "json"]);
-    let done: Value = serde_json::from_str(said.ok()).unwrap();
+    let output = run(&folder, &["backup", "copies", "--output", "json"]);
+    let done: Value = serde_json::from_str(output.ok()).unwrap();
     let copy = folder.path().join(done["file"].as_str().unwrap());
     assert_eq!(mode(&copy), 0o600);
     assert_eq!(
         fs::metadata(&copy).unwrap().len(),
         done["bytes"].as_u64().unwrap()
     );
-    assert!(said.talk.contains("Keep the keys, too"), "{}", said.talk);
-    assert!(said.talk.contains("master-keys.json"), "{}", said.talk);
+    assert!(
+        output.stderr.contains("Keep the keys, too"),
+        "{}",
+        output.stderr
+    );
+    assert!(
+        output.stderr.contains("master-keys.json"),
+        "{}",
+        output.stderr
+    );
     create_client(&folder, "late");
 
     let restore = ["restore", copy.to_str().unwrap()];
@@ -104,9 +112,13 @@ fn a_copy_of_a_running_server_brings_back_what_there_was_and_the_newer_database_
     server.signal("TERM");
     assert_eq!(server.ended(), 0);
     let before = fs::read(&copy).unwrap();
-    let said = run(&folder, &restore);
-    said.ok();
-    assert!(said.talk.contains("as it was at 2"), "{}", said.talk);
+    let output = run(&folder, &restore);
+    output.ok();
+    assert!(
+        output.stderr.contains("as it was at 2"),
+        "{}",
+        output.stderr
+    );
     assert_eq!(clients(&folder), ["early"]);
     assert_eq!(fs::read(&copy).unwrap(), before, "the copy is not changed");
 
@@ -144,10 +156,10 @@ async fn a_copy_that_is_made_while_others_write_is_the_database_at_one_instant()
         let name = format!("copy-{number}.db");
         let words = ["backup", &name];
         let (path, words) = (folder.path().to_owned(), words.map(ToOwned::to_owned));
-        let said = tokio::task::spawn_blocking(move || {
+        let output = tokio::task::spawn_blocking(move || {
             aip(&path, &[], &words.each_ref().map(String::as_str))
         });
-        said.await.unwrap().ok();
+        output.await.unwrap().ok();
         copies.push(folder.path().join(name));
     }
     stop.send(()).unwrap();
@@ -187,8 +199,8 @@ fn nothing_is_overwritten_unless_told() {
     // Never the database itself, by whatever name.
     std::os::unix::fs::symlink("aip-data/aip.db", folder.path().join("alias.db")).unwrap();
     for name in [DATABASE, "alias.db"] {
-        let said = run(&folder, &["backup", name, "--overwrite"]);
-        said.failed_with("is a database in use");
+        let output = run(&folder, &["backup", name, "--overwrite"]);
+        output.failed_with("is a database in use");
     }
     assert_eq!(clients(&folder).len(), 2);
 }
@@ -206,10 +218,10 @@ fn what_cannot_be_copied_is_refused_and_leaves_nothing() {
         (["backup", "copy.db"], "pg_dump"),
         (["restore", "copy.db"], "pg_restore"),
     ] {
-        let said = aip(folder.path(), &postgres, &words);
-        assert_eq!(said.code, 2, "{}", said.talk);
-        assert!(said.talk.contains(tool), "{}", said.talk);
-        assert!(!said.talk.contains("hunter2"), "{}", said.talk);
+        let output = aip(folder.path(), &postgres, &words);
+        assert_eq!(output.code, 2, "{}", output.stderr);
+        assert!(output.stderr.contains(tool), "{}", output.stderr);
+        assert!(!output.stderr.contains("hunter2"), "{}", output.stderr);
     }
     fs::write(
         folder.path().join("damaged.db"),
@@ -217,8 +229,8 @@ fn what_cannot_be_copied_is_refused_and_leaves_nothing() {
     )
     .unwrap();
     let damaged = [("AIP_DATABASE_URL", "sqlite://damaged.db")];
-    let said = aip(folder.path(), &damaged, &["backup", "copy.db"]);
-    said.failed_with("file is not a database");
+    let output = aip(folder.path(), &damaged, &["backup", "copy.db"]);
+    output.failed_with("file is not a database");
     let names: Vec<_> = fs::read_dir(folder.path())
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
@@ -228,7 +240,7 @@ fn what_cannot_be_copied_is_refused_and_leaves_nothing() {
 }
 
 #[test]
-fn a_copy_that_was_cut_off_is_begun_anew_and_two_do_not_write_one_file() {
+fn a_copy_that_was_cut_off_is_begun_again_and_two_do_not_write_one_file() {
     let folder = TempDir::new().unwrap();
     create_client(&folder, "early");
     let draft = folder.path().join(".copy.db.new");
@@ -253,9 +265,13 @@ fn keys_are_copied_into_another_folder_only_when_asked_for() {
     assert!(!path("copies/a.db").exists());
 
     let apart = |copy: &str| run(&folder, &["backup", copy, "--with-keys", "keys"]);
-    let said = apart("copies/a.db");
-    said.ok();
-    assert!(said.talk.contains("keys/master-keys.json"), "{}", said.talk);
+    let output = apart("copies/a.db");
+    output.ok();
+    assert!(
+        output.stderr.contains("keys/master-keys.json"),
+        "{}",
+        output.stderr
+    );
     assert_eq!(mode(&path("keys")), 0o700);
     for name in ["keys.json", "master-keys.json"] {
         let copied = path("keys").join(name);
@@ -336,9 +352,9 @@ fn an_empty_machine_takes_a_copy_once_it_has_the_keys() {
         let key = |folder: &TempDir| folder.path().join("aip-data").join(name);
         fs::copy(key(&folder), key(&machine)).unwrap();
     }
-    let said = run(&machine, &restore);
-    said.ok();
-    assert!(!said.talk.contains("is kept as"), "{}", said.talk);
+    let output = run(&machine, &restore);
+    output.ok();
+    assert!(!output.stderr.contains("is kept as"), "{}", output.stderr);
     assert_eq!(clients(&machine), ["early"]);
     let database = machine.path().join(DATABASE);
     assert_eq!(mode(&database), 0o600);
@@ -356,12 +372,12 @@ fn the_files_of_a_machine_that_died_are_taken_with_their_last_transactions() {
     }
     drop(server);
     run(&folder, &["clients", "delete", "late"]).ok();
-    let said = run(&folder, &["restore", "died.db"]);
-    said.ok();
+    let output = run(&folder, &["restore", "died.db"]);
+    output.ok();
     assert!(
-        said.talk.contains("`aip backup` did not make it"),
+        output.stderr.contains("`aip backup` did not make it"),
         "{}",
-        said.talk
+        output.stderr
     );
     assert_eq!(clients(&folder), ["early", "late"]);
 }
@@ -381,8 +397,8 @@ async fn after_a_restore_a_session_that_was_refreshed_since_must_sign_in_again_a
     let refreshed = session_at(folder.path(), &sandbox, later).await.to_string();
     let untouched = session_at(folder.path(), &sandbox, later).await.to_string();
     let restored_line = || {
-        let said = with_pds(&["doctor", "--offline", "--json"]);
-        said.rows_of("restored copy")
+        let output = with_pds(&["doctor", "--offline", "--json"]);
+        output.rows_of("restored copy")
     };
     assert_eq!(restored_line()["status"], "ok");
     // The time of a copy is kept to the second.
@@ -391,8 +407,8 @@ async fn after_a_restore_a_session_that_was_refreshed_since_must_sign_in_again_a
 
     run(&folder, &["backup", "copy.db"]).ok();
     with_pds(&["sessions", "refresh", &refreshed]).ok();
-    let said = run(&folder, &["restore", "copy.db", "--output", "json"]);
-    let done: Value = serde_json::from_str(said.ok()).unwrap();
+    let output = run(&folder, &["restore", "copy.db", "--output", "json"]);
+    let done: Value = serde_json::from_str(output.ok()).unwrap();
     assert_eq!(
         (&done["sessions"], &done["sessions_due"]),
         (&2.into(), &0.into())
@@ -408,8 +424,8 @@ async fn after_a_restore_a_session_that_was_refreshed_since_must_sign_in_again_a
     with_pds(&["sessions", "refresh", &refreshed]).failed_with("sign in again");
     with_pds(&["sessions", "refresh", &untouched]).ok();
     let show = |id: &str| -> Value {
-        let said = with_pds(&["sessions", "show", id, "--output", "json"]);
-        serde_json::from_str(said.ok()).unwrap()
+        let output = with_pds(&["sessions", "show", id, "--output", "json"]);
+        serde_json::from_str(output.ok()).unwrap()
     };
     let (ended, going_on) = (show(&refreshed), show(&untouched));
     assert_eq!(

@@ -8,7 +8,7 @@ use std::time::Duration;
 use sqlx::{Connection as _, PgConnection};
 use tempfile::TempDir;
 
-use crate::command::{Said, aip, command};
+use crate::command::{CommandOutput, aip, command};
 use crate::server::Server;
 
 /// How many connections the database has seen, once all of them have ended.
@@ -50,19 +50,67 @@ fn clients_are_listed_without_valkey() {
     let nobody = TcpListener::bind("127.0.0.1:0").unwrap();
     nobody.set_nonblocking(true).unwrap();
     let url = format!("redis://{}", nobody.local_addr().unwrap());
-    let said = aip(
+    let output = aip(
         folder.path(),
         &[("AIP_REDIS_URL", &url)],
         &["clients", "list"],
     );
-    said.ok();
+    output.ok();
     assert!(
-        !said.talk.to_lowercase().contains("valkey"),
+        !output.stderr.to_lowercase().contains("valkey"),
         "{}",
-        said.talk
+        output.stderr
     );
     let connected = nobody.accept().map(drop);
     assert_eq!(connected.unwrap_err().kind(), ErrorKind::WouldBlock);
+}
+
+/// Each command names one thing, and what the others name at the same time stays.
+#[tokio::test]
+async fn updates_at_the_same_time_write_over_no_other_one() {
+    let postgres = aip_testkit::postgres::create_database().await;
+    let on_postgres = [("AIP_DATABASE_URL", &*postgres)];
+    for variables in [&[][..], &on_postgres] {
+        let folder = TempDir::new().unwrap();
+        aip(folder.path(), variables, &["migrate"]).ok();
+        let run = |words: &[&str]| {
+            let words = [&["--output", "json", "clients"], words].concat();
+            let output = aip(folder.path(), variables, &words);
+            serde_json::from_str::<serde_json::Value>(output.ok()).unwrap()
+        };
+        let uri = "https://app.example/callback";
+        run(&[
+            "create",
+            "--id",
+            "app",
+            "--name",
+            "App",
+            "--redirect-uri",
+            uri,
+        ]);
+        let changes = [
+            ("--name", "Other", "client_name", "Other"),
+            (
+                "--require-par",
+                "true",
+                "require_pushed_authorization_requests",
+                "true",
+            ),
+            ("--first-party", "true", "first_party", "true"),
+            ("--claims-in-id-token", "true", "claims_in_id_token", "true"),
+            ("--access-token-format", "jwt", "access_token_format", "jwt"),
+        ];
+        std::thread::scope(|scope| {
+            for (flag, value, _, _) in changes {
+                scope.spawn(move || run(&["update", "app", flag, value]));
+            }
+        });
+        let shown = run(&["show", "app"]);
+        for (flag, _, name, expected) in changes {
+            let found = shown[name].to_string();
+            assert_eq!(found.trim_matches('"'), expected, "{flag}");
+        }
+    }
 }
 
 #[test]
@@ -77,19 +125,19 @@ fn tokens_for_registrations_are_made_listed_and_taken_back() {
         aip(folder.path(), &[], &words)
     };
     assert!(token(&["list"]).rows().is_empty());
-    let said = token(&["create", "--uses", "3", "--expires", "2"]);
-    let made: serde_json::Value = serde_json::from_str(said.ok()).unwrap();
+    let output = token(&["create", "--uses", "3", "--expires", "2"]);
+    let made: serde_json::Value = serde_json::from_str(output.ok()).unwrap();
     let secret = made["initial_access_token"].as_str().unwrap();
     assert!(secret.starts_with("aip_rg_"));
     assert!(
-        said.talk.contains("AIP_CLIENT_REGISTRATION=token"),
+        output.stderr.contains("AIP_CLIENT_REGISTRATION=token"),
         "nobody can use it yet: {}",
-        said.talk
+        output.stderr
     );
     let on = [("AIP_CLIENT_REGISTRATION", "token")];
     let words = ["clients", "registration-token", "create"];
-    let said = aip(folder.path(), &on, &words);
-    assert!(!said.talk.contains("AIP_CLIENT_REGISTRATION"));
+    let output = aip(folder.path(), &on, &words);
+    assert!(!output.stderr.contains("AIP_CLIENT_REGISTRATION"));
 
     let listed = token(&["list"]);
     let rows = listed.rows();
@@ -98,7 +146,7 @@ fn tokens_for_registrations_are_made_listed_and_taken_back() {
         (&rows[0]["id"], rows[0]["uses_left"].as_u64()),
         (&made["id"], Some(3))
     );
-    assert!(!listed.result.contains(secret), "it is shown once");
+    assert!(!listed.stdout.contains(secret), "it is shown once");
 
     let id = made["id"].as_str().unwrap();
     token(&["delete", id]).ok();
@@ -112,15 +160,15 @@ fn tokens_for_registrations_are_made_listed_and_taken_back() {
         &["delete", secret],
         &["delete"],
     ] {
-        let said = token(bad);
-        assert_eq!(said.code, 2, "{bad:?}: {}", said.talk);
+        let output = token(bad);
+        assert_eq!(output.code, 2, "{bad:?}: {}", output.stderr);
     }
     for bad in ["on", "true"] {
         let variables = [("AIP_CLIENT_REGISTRATION", bad)];
-        let said = aip(folder.path(), &variables, &["config", "check"]);
-        assert_ne!(said.code, 0, "{bad}");
+        let output = aip(folder.path(), &variables, &["config", "check"]);
+        assert_ne!(output.code, 0, "{bad}");
         let words = "expected `off`, `token` or `open`";
-        assert!(said.talk.contains(words), "{}", said.talk);
+        assert!(output.stderr.contains(words), "{}", output.stderr);
     }
 }
 
@@ -139,8 +187,8 @@ fn commands_and_a_server_start_in_a_new_folder_at_once() {
         let mut server = Server::start(folder.path(), &[]);
         for list in started {
             let output = list.wait_with_output().unwrap();
-            let talk = String::from_utf8_lossy(&output.stderr);
-            assert!(output.status.success(), "{talk}");
+            let stderr = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "{stderr}");
         }
         server.until("it is ready", |server| {
             server.probe("/internal/ready") == Some(200)
@@ -182,13 +230,77 @@ fn the_default_service_of_an_app_is_set_shown_changed_and_cleared() {
         "did:web:one.example#a#b",
         "did:web:one.example#a b",
     ] {
-        let said = clients(&["update", "app", "--atproto-proxy", bad]);
-        assert_eq!(said.code, 2, "{bad}: {}", said.talk);
-        assert!(said.talk.contains(bad), "{}", said.talk);
+        let output = clients(&["update", "app", "--atproto-proxy", bad]);
+        assert_eq!(output.code, 2, "{bad}: {}", output.stderr);
+        assert!(output.stderr.contains(bad), "{}", output.stderr);
     }
     assert_eq!(default(&["show", "app"]).as_deref(), Some(two));
     assert_eq!(default(&["update", "app", "--atproto-proxy", ""]), None);
     assert_eq!(default(&["show", "app"]), None);
+}
+
+#[test]
+fn an_upstream_document_is_given_shown_and_taken_back() {
+    let folder = TempDir::new().unwrap();
+    let at = |base: &str, words: &[&str]| {
+        let words = [&["--output", "json", "clients"], words].concat();
+        aip(folder.path(), &[("AIP_EXTERNAL_BASE", base)], &words)
+    };
+    let clients = |words: &[&str]| at("https://id.example.org", words);
+    let shown = |words: &[&str]| -> serde_json::Value {
+        serde_json::from_str(clients(words).ok()).unwrap()
+    };
+    let app = shown(&create("app", &[]));
+    assert_eq!(app["own_upstream_document"], false);
+    assert_eq!(app["client_assertions"], false);
+    assert_eq!(app["backchannel_logout_format"], "logout_token");
+    let logo = "https://app.example/logo.png";
+    let given = [
+        ["--own-upstream-document", "true"],
+        ["--client-assertions", "true"],
+        ["--logo-uri", logo],
+        ["--tos-uri", "https://app.example/terms"],
+        ["--backchannel-logout-format", "caep_1_0"],
+    ];
+    shown(&[&["update", "app"], given.concat().as_slice()].concat());
+    let app = shown(&["update", "app", "--tos-uri", "", "--name", "Renamed"]);
+    assert_eq!(app, shown(&["show", "app"]));
+    assert_eq!(app["own_upstream_document"], true);
+    assert_eq!(app["client_assertions"], true);
+    assert_eq!(app["logo_uri"], logo, "what is not named stays");
+    assert_eq!(app.get("tos_uri"), None);
+    assert_eq!(app["backchannel_logout_format"], "caep_1_0");
+
+    for (words, reason) in [
+        (["--logo-uri", "javascript:alert(1)"], "javascript:alert(1)"),
+        (
+            ["--policy-uri", "http://app.example/"],
+            "http://app.example/",
+        ),
+        (["--own-upstream-document", "false"], "--client-assertions"),
+    ] {
+        let refused = clients(&[&["update", "app"], &words[..]].concat());
+        assert_eq!(refused.code, 2, "{reason}: {}", refused.stderr);
+        assert!(refused.stderr.contains(reason), "{}", refused.stderr);
+    }
+    let neither = [
+        "--own-upstream-document",
+        "false",
+        "--client-assertions",
+        "false",
+    ];
+    let app = shown(&[&["update", "app"], &neither[..]].concat());
+    assert_eq!(app["own_upstream_document"], false);
+
+    // Where there are no documents none is given.
+    let own = ["update", "app", "--own-upstream-document", "true"];
+    let refused = at("http://127.0.0.1:8080", &own);
+    assert_eq!(refused.code, 2, "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("loopback base"),
+        "{}",
+        refused.stderr
+    );
 }
 
 #[test]
@@ -200,8 +312,8 @@ fn an_app_with_pairwise_subjects_is_registered_once_and_for_all() {
     };
     let redirect = ["--redirect-uri", "https://poll.example/callback"];
     let pairwise = ["--subject-type", "pairwise"];
-    let said = create(&[&redirect[..], &pairwise].concat());
-    let made: serde_json::Value = serde_json::from_str(said.ok()).unwrap();
+    let output = create(&[&redirect[..], &pairwise].concat());
+    let made: serde_json::Value = serde_json::from_str(output.ok()).unwrap();
     assert_eq!(made["subject_type"], "pairwise");
     assert_eq!(made["sector_identifier"], "poll.example");
     assert_eq!(made["scope"], "openid");
@@ -213,12 +325,12 @@ fn an_app_with_pairwise_subjects_is_registered_once_and_for_all() {
         "sector_identifier",
         "poll.example",
     ] {
-        assert!(shown.ok().contains(member), "{}", shown.result);
+        assert!(shown.ok().contains(member), "{}", shown.stdout);
     }
 
-    let refused = |said: &Said, why: &str| {
-        assert_eq!(said.code, 2, "{}{}", said.result, said.talk);
-        assert!(said.talk.contains(why), "{}", said.talk);
+    let refused = |output: &CommandOutput, why: &str| {
+        assert_eq!(output.code, 2, "{}{}", output.stdout, output.stderr);
+        assert!(output.stderr.contains(why), "{}", output.stderr);
     };
     let elsewhere = ["--redirect-uri", "https://elsewhere.example/callback"];
     let list = ["--sector-identifier-uri", "https://127.0.0.1/list.json"];

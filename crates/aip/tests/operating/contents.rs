@@ -10,7 +10,12 @@ use aip_keys::{MasterKeys, Sealed};
 use aip_pds::ClientIdentity;
 use aip_sandbox::{Mint, Sandbox};
 use aip_storage::Storage;
+use aip_storage::client::ClientId;
+use aip_storage::developer_token::{DeveloperTokenOrigin, MakeDeveloperToken, NewDeveloperToken};
+use aip_storage::grant::Grant;
 use aip_storage::operations::SealedColumn;
+use aip_storage::requested_claims::RequestedClaims;
+use aip_storage::resource_uri::ResourceList;
 use aip_storage::upstream::{
     Credential, OAuthCredential, SealedTokens, UpstreamSession, UpstreamState,
 };
@@ -79,6 +84,55 @@ pub(crate) async fn session_at(folder: &Path, sandbox: &Sandbox, due: Timestamp)
         client.client_id().clone_into(&mut oauth.upstream_client_id);
     }
     store(folder, &session).await
+}
+
+/// Makes the developer token that was ordered by the link with that secret, as its person does.
+pub(crate) async fn make_ordered_token(folder: &Path, link: &str) {
+    let storage = storage(folder).await;
+    let hash = master_keys(folder).token_hasher().hash(link);
+    let now = SystemClock.now();
+    let order = storage.developer_token_order(&hash, now).await.unwrap();
+    let order = order.unwrap();
+    let secrets = Secrets {
+        dpop_key: SECRET,
+        access: SECRET,
+        refresh: SECRET,
+    };
+    let mut session = new_session(folder, &secrets);
+    let client = ClientId::of_developer_tokens();
+    (session.client_id, session.did) = (client.clone(), order.account.clone());
+    let token = NewDeveloperToken {
+        grant: Grant {
+            id: RowId::new(&SystemClock, &SystemRng),
+            client_id: client,
+            subject: order.account.clone(),
+            sector: None,
+            actor: order.account.clone(),
+            scope: order.scope.clone(),
+            asked: order.scope.clone(),
+            upstream_session: session.id,
+            dpop_jkt: None,
+            auth_time: None,
+            claims: RequestedClaims::default(),
+            resources: ResourceList::default(),
+            created_at: now,
+            revoked: None,
+        },
+        name: order.name.clone(),
+        expires_at: now + order.life,
+        origin: DeveloperTokenOrigin::Order(order.id),
+    };
+    let made = storage.make_developer_token(&token, &session, &[]).await;
+    assert_eq!(made.unwrap(), MakeDeveloperToken::Made);
+}
+
+/// Refuses it, as its person does.
+pub(crate) async fn refuse_ordered_token(folder: &Path, link: &str) {
+    let storage = storage(folder).await;
+    let hash = master_keys(folder).token_hasher().hash(link);
+    let order = storage.developer_token_order(&hash, SystemClock.now());
+    let id = order.await.unwrap().unwrap().id;
+    assert!(storage.drop_developer_token_order(id).await.unwrap());
 }
 
 /// What a session seals.

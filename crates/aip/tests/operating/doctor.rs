@@ -11,27 +11,27 @@ use serde_json::Value;
 use sqlx::{Connection as _, Executor as _, PgConnection};
 use tempfile::TempDir;
 
-use crate::command::{Said, Variables, aip};
+use crate::command::{CommandOutput, Variables, aip};
 use crate::contents::session;
 use crate::server::Server;
 
 /// The lines of the doctor, by the name of their check.
 struct Report {
-    said: Said,
+    output: CommandOutput,
     lines: Vec<Value>,
 }
 
 fn examine(folder: &Path, variables: Variables<'_>, words: &[&str]) -> Report {
-    let said = aip(folder, variables, &[&["doctor", "--json"], words].concat());
-    let lines = serde_json::from_str(&said.result).unwrap();
-    Report { said, lines }
+    let output = aip(folder, variables, &[&["doctor", "--json"], words].concat());
+    let lines = serde_json::from_str(&output.stdout).unwrap();
+    Report { output, lines }
 }
 
 impl Report {
     #[track_caller]
     fn line(&self, check: &str) -> &Value {
         let found = self.lines.iter().find(|line| line["check"] == check);
-        found.unwrap_or_else(|| panic!("no check `{check}`: {}", self.said.result))
+        found.unwrap_or_else(|| panic!("no check `{check}`: {}", self.output.stdout))
     }
 
     fn failing(&self) -> Vec<&str> {
@@ -44,15 +44,15 @@ impl Report {
     /// The one line that fails, in these words, with advice, and the exit code.
     #[track_caller]
     fn only(&self, check: &str, found: &str) {
-        assert_eq!(self.failing(), [check], "{}", self.said.result);
+        assert_eq!(self.failing(), [check], "{}", self.output.stdout);
         let line = self.line(check);
         assert!(line["found"].as_str().unwrap().contains(found), "{line}");
         assert!(!line["advice"].as_str().unwrap().is_empty(), "{line}");
-        assert_eq!(self.said.code, 1);
+        assert_eq!(self.output.code, 1);
         assert!(
-            !self.said.result.contains("hunter2"),
+            !self.output.stdout.contains("hunter2"),
             "{}",
-            self.said.result
+            self.output.stdout
         );
     }
 }
@@ -72,7 +72,7 @@ fn offline(folder: &TempDir, variables: Variables<'_>) -> Report {
 fn an_empty_folder_is_left_empty_and_nothing_fails() {
     let folder = TempDir::new().unwrap();
     let report = offline(&folder, &[]);
-    assert_eq!(report.said.code, 0, "{}", report.said.result);
+    assert_eq!(report.output.code, 0, "{}", report.output.stdout);
     assert_eq!(report.line("database")["status"], "warn");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }
@@ -114,7 +114,7 @@ async fn a_schema_that_is_behind_and_a_server_that_takes_no_writes_have_their_li
 
     aip(folder.path(), &postgres, &["migrate"]).ok();
     let report = offline(&folder, &postgres);
-    assert_eq!(report.failing(), [""; 0], "{}", report.said.result);
+    assert_eq!(report.failing(), [""; 0], "{}", report.output.stdout);
     let mut connection = PgConnection::connect(&url).await.unwrap();
     let read_only = "DO $$ BEGIN EXECUTE format(
              'ALTER DATABASE %I SET default_transaction_read_only = on', current_database());
@@ -301,7 +301,7 @@ impl Site {
         examine(self.folder.path(), &borrowed(&self.variables), &[])
     }
 
-    fn aip(&self, words: &[&str]) -> Said {
+    fn aip(&self, words: &[&str]) -> CommandOutput {
         aip(self.folder.path(), &borrowed(&self.variables), words)
     }
 }
@@ -317,8 +317,8 @@ fn borrowed<'a>(variables: &'a [(&'static str, String)]) -> Vec<(&'static str, &
 async fn what_pdss_fetch_is_fetched_as_they_do_it() {
     let mut site = Site::begin().await;
     let report = site.examine();
-    assert_eq!(report.failing(), [""; 0], "{}", report.said.result);
-    assert_eq!(report.said.code, 0);
+    assert_eq!(report.failing(), [""; 0], "{}", report.output.stdout);
+    assert_eq!(report.output.code, 0);
     for check in ["PLC directory", "clock", "client document", "public keys"] {
         assert_eq!(report.line(check)["status"], "ok", "{}", report.line(check));
     }
@@ -379,6 +379,6 @@ async fn a_handle_is_looked_up_in_both_ways_and_its_pds_is_asked() {
 
     let without = examine(site.folder.path(), &variables, &[]);
     assert_eq!(without.line("account")["status"], "skipped");
-    let said = site.aip(&["doctor", "--handle", "no handle"]);
-    assert_eq!(said.code, 2, "{}", said.talk);
+    let output = site.aip(&["doctor", "--handle", "no handle"]);
+    assert_eq!(output.code, 2, "{}", output.stderr);
 }

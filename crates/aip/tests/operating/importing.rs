@@ -7,7 +7,7 @@ use serde_json::Value;
 use sqlx::{Connection as _, PgConnection};
 use tempfile::TempDir;
 
-use crate::command::{Said, aip};
+use crate::command::{CommandOutput, aip};
 
 /// v2's key towards PDSs, and what it is published under.
 const KEY: &str = "did:key:z42ttb6eHovCKHsNMnDnhsZ8uep5tu2kyhPJdXCxojgn8QHX";
@@ -39,20 +39,20 @@ async fn v2_database() -> String {
 }
 
 /// Runs it with v2's keys in the variable that v2 has; no secret is said.
-fn import(folder: &Path, database: &str, words: &[&str]) -> Said {
+fn import(folder: &Path, database: &str, words: &[&str]) -> CommandOutput {
     let variables = [
         ("AIP_EXTERNAL_BASE", "https://auth.example.com"),
         ("ATPROTO_OAUTH_SIGNING_KEYS", KEY),
     ];
-    let said = aip(
+    let output = aip(
         folder,
         &variables,
         &[&["import", "aip-v2", "--from", database], words].concat(),
     );
     for secret in SECRETS {
-        assert!(!said.result.contains(secret) && !said.talk.contains(secret));
+        assert!(!output.stdout.contains(secret) && !output.stderr.contains(secret));
     }
-    said
+    output
 }
 
 #[tokio::test]
@@ -60,8 +60,8 @@ async fn a_server_of_aip_v2_is_taken_over_by_two_commands() {
     let (folder, url) = (TempDir::new().unwrap(), v2_database().await);
     let folder = folder.path();
     let json = |words: &[&str]| -> Value {
-        let said = import(folder, &url, &[words, &["--output", "json"]].concat());
-        serde_json::from_str(said.ok()).unwrap()
+        let output = import(folder, &url, &[words, &["--output", "json"]].concat());
+        serde_json::from_str(output.ok()).unwrap()
     };
     let keys = || aip(folder, &[], &["keys", "list"]).ok().to_owned();
     let dry = json(&["--dry-run"]);
@@ -93,7 +93,11 @@ async fn a_server_of_aip_v2_is_taken_over_by_two_commands() {
 
     let done = import(folder, &url, &["--finish"]);
     done.ok();
-    assert!(done.talk.contains("Do not start v2 again"), "{}", done.talk);
+    assert!(
+        done.stderr.contains("Do not start v2 again"),
+        "{}",
+        done.stderr
+    );
     let sessions = aip(folder, &[], &["sessions", "list", "--output", "json"]).rows();
     assert_eq!(sessions[0]["issuer"], "https://pds.example.com");
     assert_eq!(sessions[0]["client_id"], CLIENT);
@@ -111,8 +115,8 @@ async fn a_key_that_v2_has_for_both_purposes_is_taken_for_its_sessions() {
             ("OAUTH_SIGNING_KEYS", oidc),
         ];
         let words = ["import", "aip-v2", "--from", &url, "--output", "json"];
-        let said = aip(folder, &variables, &words);
-        let done: Value = serde_json::from_str(said.ok()).unwrap();
+        let output = aip(folder, &variables, &words);
+        let done: Value = serde_json::from_str(output.ok()).unwrap();
         assert_eq!(done["signing_keys"], serde_json::json!([KID]));
         assert_eq!(done["held_sessions"], 1);
     }
@@ -135,10 +139,10 @@ async fn what_cannot_be_imported_is_refused_in_words_that_help() {
         ),
         (vec![base, (upstream, KID)], 2, "key number 1"),
     ] {
-        let said = aip(folder, &variables, &words);
-        assert_eq!(said.code, code, "{}", said.talk);
-        assert!(said.talk.contains(expected), "{}", said.talk);
-        assert!(!said.talk.contains("open-sesame"), "{}", said.talk);
+        let output = aip(folder, &variables, &words);
+        assert_eq!(output.code, code, "{}", output.stderr);
+        assert!(output.stderr.contains(expected), "{}", output.stderr);
+        assert!(!output.stderr.contains("open-sesame"), "{}", output.stderr);
     }
     for (database, expected) in [
         (
@@ -147,9 +151,9 @@ async fn what_cannot_be_imported_is_refused_in_words_that_help() {
         ),
         ("sqlite:///var/v2.db", "malformed"),
     ] {
-        let said = import(folder, database, &[]);
-        said.failed_with(expected);
-        assert!(!said.talk.contains("open-sesame"), "{}", said.talk);
+        let output = import(folder, database, &[]);
+        output.failed_with(expected);
+        assert!(!output.stderr.contains("open-sesame"), "{}", output.stderr);
     }
     let other = aip_testkit::postgres::create_database().await;
     import(folder, &other, &[]).failed_with("not a database of AIP v2");

@@ -1,15 +1,17 @@
 //! `aip keys`: no key is lost that something needs, and nothing private is shown.
 
+use aip_base::{Clock as _, SystemClock};
 use aip_keys::Sealed;
+use aip_storage::assertion_key::AssertingDevice;
 use aip_storage::operations::SealedColumn;
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::command::{Said, aip};
+use crate::command::{CommandOutput, aip};
 use crate::contents::{SECRET, master_keys, session, storage};
 
-pub(crate) fn keys(folder: &TempDir, words: &[&str]) -> Said {
+pub(crate) fn keys(folder: &TempDir, words: &[&str]) -> CommandOutput {
     aip(folder.path(), &[], &[&["keys"], words].concat())
 }
 
@@ -30,8 +32,8 @@ pub(crate) fn the(folder: &TempDir, purpose: &str, state: &str) -> String {
 #[test]
 fn a_list_shows_every_key_and_nothing_private() {
     let folder = TempDir::new().unwrap();
-    let said = keys(&folder, &["list", "--output", "json"]);
-    let mut seen: Vec<_> = said
+    let output = keys(&folder, &["list", "--output", "json"]);
+    let mut seen: Vec<_> = output
         .rows()
         .iter()
         .map(|key| format!("{} {} {}", key["purpose"], key["alg"], key["state"]))
@@ -51,8 +53,8 @@ fn a_list_shows_every_key_and_nothing_private() {
     let file: Value = serde_json::from_str(&file).unwrap();
     for key in file["keys"].as_array().unwrap() {
         let private = key["d"].as_str().unwrap();
-        for said in [&said, &table] {
-            assert!(!said.result.contains(private) && !said.talk.contains(private));
+        for output in [&output, &table] {
+            assert!(!output.stdout.contains(private) && !output.stderr.contains(private));
         }
     }
 }
@@ -85,11 +87,11 @@ fn a_key_for_eddsa_is_made_for_apps_alone() {
     ]
     .concat();
     let refused = aip(folder.path(), &[], &app);
-    assert_eq!(refused.code, 2, "{}", refused.talk);
+    assert_eq!(refused.code, 2, "{}", refused.stderr);
     assert!(
-        refused.talk.contains("there is no EdDSA key"),
+        refused.stderr.contains("there is no EdDSA key"),
         "{}",
-        refused.talk
+        refused.stderr
     );
     let upstream = ["generate", "--purpose", "upstream", "--alg", "EdDSA"];
     keys(&folder, &upstream).failed_with("EdDSA, which is not used for upstream keys");
@@ -110,7 +112,7 @@ fn a_key_for_eddsa_is_made_for_apps_alone() {
         &[],
         &[&app[..], &["--output", "json"]].concat(),
     );
-    let shown: Value = serde_json::from_str(&shown.result).unwrap();
+    let shown: Value = serde_json::from_str(&shown.stdout).unwrap();
     assert_eq!(shown["id_token_signed_response_alg"], "EdDSA");
     assert_eq!(shown["from_document"], false);
 }
@@ -137,10 +139,10 @@ async fn a_key_that_sessions_are_bound_to_stays_unless_their_number_is_typed() {
     for verb in ["retire", "remove"] {
         let refused = keys(&folder, &[verb, &old]);
         refused.failed_with("3 session(s) are bound to");
-        assert!(refused.talk.contains(&by), "{}", refused.talk);
+        assert!(refused.stderr.contains(&by), "{}", refused.stderr);
         for wrong in ["2", "4", "0", "-3", "three", &old] {
-            let said = keys(&folder, &[verb, &old, "--force", wrong]);
-            assert_eq!(said.code, 2, "{wrong}: {}", said.talk);
+            let output = keys(&folder, &[verb, &old, "--force", wrong]);
+            assert_eq!(output.code, 2, "{wrong}: {}", output.stderr);
         }
         assert_eq!(the(&folder, "upstream", "published"), old);
     }
@@ -158,9 +160,9 @@ async fn a_key_that_sessions_are_bound_to_stays_unless_their_number_is_typed() {
     let done = keys(&folder, &["remove", &old, "--force", "3"]);
     done.ok();
     assert!(
-        done.talk.contains("3 session(s) ended with it"),
+        done.stderr.contains("3 session(s) ended with it"),
         "{}",
-        done.talk
+        done.stderr
     );
     assert!(!listed(&folder).iter().any(|key| key["kid"] == *old));
     let live = aip(
@@ -176,8 +178,35 @@ async fn a_key_that_is_lost_is_given_up_with_its_sessions() {
     let folder = TempDir::new().unwrap();
     keys(&folder, &["list"]).ok();
     session(folder.path(), "lost").await;
-    keys(&folder, &["remove", "lost"]).failed_with("1 session(s) are bound to lost");
-    keys(&folder, &["remove", "lost", "--force", "1"]).ok();
+    let app = [
+        "clients",
+        "create",
+        "--id",
+        "photo-book",
+        "--name",
+        "Photo Book",
+    ];
+    let uri = ["--redirect-uri", "https://photos.example/callback"];
+    aip(folder.path(), &[], &[&app[..], &uri].concat()).ok();
+    // Devices that an app of AIP signs in itself have such sessions, too.
+    for jkt in ["phone", "laptop"] {
+        let device = AssertingDevice {
+            client_id: "photo-book".parse().unwrap(),
+            jkt: jkt.to_owned(),
+            client_key_id: "lost".to_owned(),
+            now: SystemClock.now(),
+        };
+        let storage = storage(folder.path()).await;
+        storage.use_assertion_key(&device, 10).await.unwrap();
+    }
+    keys(&folder, &["remove", "lost"]).failed_with("3 session(s) are bound to lost");
+    let done = keys(&folder, &["remove", "lost", "--force", "3"]);
+    done.ok();
+    assert!(
+        done.stderr.contains("3 session(s) ended with it"),
+        "{}",
+        done.stderr
+    );
     keys(&folder, &["remove", "lost"]).failed_with("there is no key `lost`");
 }
 
@@ -190,9 +219,13 @@ fn keys_that_are_imported_are_changed_in_the_database() {
     keys(&folder, &["import"]).ok();
     keys(&folder, &["import"]).failed_with("the database holds a key set already");
 
-    let said = keys(&folder, &["generate", "--purpose", "upstream"]);
-    let new = said.ok();
-    assert!(said.talk.contains("Added to the database"), "{}", said.talk);
+    let output = keys(&folder, &["generate", "--purpose", "upstream"]);
+    let new = output.ok();
+    assert!(
+        output.stderr.contains("Added to the database"),
+        "{}",
+        output.stderr
+    );
     keys(&folder, &["activate", new]).failed_with("wait, or say `--now`");
     keys(&folder, &["activate", new, "--now"]).ok();
     assert_eq!(the(&folder, "upstream", "active"), new);
@@ -266,7 +299,7 @@ async fn everything_is_sealed_again_and_then_nothing_needs_the_old_master_key() 
         SealedColumn::RefreshToken,
     ] {
         assert_eq!(storage.count_sealed(column, &prefix).await.unwrap(), 250);
-        let value = storage.any_sealed(column).await.unwrap().unwrap();
+        let value = storage.sample_sealed_value(column).await.unwrap().unwrap();
         let opened = sealer.open_text(&value.sealed, column.place(&value.row));
         assert_eq!(opened.unwrap().expose_secret(), SECRET);
     }
@@ -275,17 +308,20 @@ async fn everything_is_sealed_again_and_then_nothing_needs_the_old_master_key() 
 }
 
 #[tokio::test]
-async fn a_value_that_no_key_opens_is_told_and_does_not_hold_up_the_others() {
+async fn a_value_that_no_key_opens_is_reported_and_does_not_hold_up_the_others() {
     let folder = TempDir::new().unwrap();
     let signing = the(&folder, "upstream", "active");
     let damaged = session(folder.path(), &signing).await;
     session(folder.path(), &signing).await;
     let storage = storage(folder.path()).await;
     let column = SealedColumn::AccessToken;
-    let all = storage.sealed_otherwise(column, "", "", 10).await.unwrap();
+    let all = storage
+        .sealed_with_other_keys(column, "", "", 10)
+        .await
+        .unwrap();
     assert!(all.is_empty(), "every text begins with nothing");
     let values = storage
-        .sealed_otherwise(column, "v2.", "", 10)
+        .sealed_with_other_keys(column, "v2.", "", 10)
         .await
         .unwrap();
     let old = values.into_iter().find(|it| it.row == damaged.to_string());
@@ -295,8 +331,8 @@ async fn a_value_that_no_key_opens_is_told_and_does_not_hold_up_the_others() {
 
     let new = keys(&folder, &["generate", "--purpose", "master"]);
     keys(&folder, &["activate", new.ok()]).ok();
-    let said = keys(&folder, &["rekey"]);
-    said.failed_with("1 value(s) open with none of the master keys");
+    let output = keys(&folder, &["rekey"]);
+    output.failed_with("1 value(s) open with none of the master keys");
     let prefix = Sealed::prefix_of(new.ok());
     assert_eq!(storage.count_sealed(column, &prefix).await.unwrap(), 1);
 }
@@ -355,25 +391,25 @@ async fn sealing_again_that_was_killed_goes_on_where_it_was() {
         .execute(&mut connection)
         .await
         .unwrap();
-    let said = keys(&folder, &["rekey", "--output", "json"]);
-    let numbers = said.rows();
+    let output = keys(&folder, &["rekey", "--output", "json"]);
+    let numbers = output.rows();
     let numbers = numbers
         .iter()
         .map(|row| row["sealed_again"].as_u64().unwrap());
     assert_eq!(numbers.sum::<u64>(), 3 * 250 - 200, "what was done is done");
     assert!(
-        said.talk.contains("550 of 550 values (100 %)"),
+        output.stderr.contains("550 of 550 values (100 %)"),
         "{}",
-        said.talk
+        output.stderr
     );
     assert_eq!(storage.count_sealed(column, &prefix).await.unwrap(), 250);
 
     let json = [("AIP_LOG_FORMAT", "json")];
     let again = keys(&folder, &["generate", "--purpose", "master"]);
     keys(&folder, &["activate", again.ok()]).ok();
-    let said = aip(folder.path(), &json, &["keys", "rekey"]);
-    said.ok();
-    let line = said.talk.lines().find(|line| line.contains("progress"));
+    let output = aip(folder.path(), &json, &["keys", "rekey"]);
+    output.ok();
+    let line = output.stderr.lines().find(|line| line.contains("progress"));
     let line: Value = serde_json::from_str(line.expect("progress is told")).unwrap();
     assert_eq!((&line["done"], &line["total"]), (&json!(750), &json!(750)));
 }

@@ -23,3 +23,4 @@ mod reloading;
 mod server;
 mod sessions;
 mod stopping;
+mod tokens;

@@ -8,7 +8,7 @@ use std::path::Path;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::command::{Said, aip, command};
+use crate::command::{CommandOutput, aip, command};
 use crate::server::Server;
 
 const CREATE: [&str; 8] = [
@@ -22,8 +22,8 @@ const CREATE: [&str; 8] = [
     "https://photos.example/cb",
 ];
 
-fn json(said: &Said) -> Value {
-    serde_json::from_str(said.ok()).unwrap()
+fn json(output: &CommandOutput) -> Value {
+    serde_json::from_str(output.ok()).unwrap()
 }
 
 fn mode(path: &Path, mode: u32) {
@@ -33,20 +33,23 @@ fn mode(path: &Path, mode: u32) {
 #[test]
 fn an_app_is_shown_with_its_secret_first_and_what_comes_next() {
     let folder = TempDir::new().unwrap();
-    let said = aip(folder.path(), &[], &CREATE);
-    let names: Vec<&str> = said
+    let output = aip(folder.path(), &[], &CREATE);
+    let names: Vec<&str> = output
         .ok()
         .lines()
         .filter_map(|line| line.split_whitespace().next())
         .collect();
     assert_eq!(names[..3], ["client_id", "client_secret", "client_name"]);
-    let created = said.result.lines().find(|it| it.starts_with("created_at"));
-    assert!(created.unwrap().ends_with('Z'), "{}", said.result);
+    let created = output
+        .stdout
+        .lines()
+        .find(|it| it.starts_with("created_at"));
+    assert!(created.unwrap().ends_with('Z'), "{}", output.stdout);
     let issuer = "http://127.0.0.1:8080/.well-known/openid-configuration (issuer";
-    assert!(said.talk.contains(issuer), "{}", said.talk);
+    assert!(output.stderr.contains(issuer), "{}", output.stderr);
     let database = folder.path().join("aip-data/aip.db");
     let registered = format!("Registered in {}", database.display());
-    assert!(said.talk.contains(&registered), "{}", said.talk);
+    assert!(output.stderr.contains(&registered), "{}", output.stderr);
     let number = &json(&aip(
         folder.path(),
         &[],
@@ -58,12 +61,12 @@ fn an_app_is_shown_with_its_secret_first_and_what_comes_next() {
 #[test]
 fn an_app_that_says_nothing_of_scopes_may_ask_who_somebody_is() {
     let folder = TempDir::new().unwrap();
-    let said = aip(
+    let output = aip(
         folder.path(),
         &[],
         &[&CREATE[..], &["--output", "json"]].concat(),
     );
-    assert_eq!(json(&said)["scope"], "atproto openid profile");
+    assert_eq!(json(&output)["scope"], "atproto openid profile");
 }
 
 #[test]
@@ -81,14 +84,14 @@ fn a_command_that_makes_a_database_or_keys_says_so() {
         first.ok();
         let path = folder.path().join(made);
         assert!(
-            first.talk.contains(&path.display().to_string()),
+            first.stderr.contains(&path.display().to_string()),
             "{}",
-            first.talk
+            first.stderr
         );
-        assert!(first.talk.contains("AIP_DATA_DIR"), "{}", first.talk);
+        assert!(first.stderr.contains("AIP_DATA_DIR"), "{}", first.stderr);
         let second = aip(folder.path(), &[], words);
         second.ok();
-        assert!(!second.talk.contains("This made"), "{}", second.talk);
+        assert!(!second.stderr.contains("This made"), "{}", second.stderr);
     }
 }
 
@@ -99,15 +102,15 @@ fn an_empty_list_says_so_and_is_an_empty_array_for_programs() {
         (["clients", "list"], "There is no app; `aip clients create`"),
         (["sessions", "list"], "There is no such session."),
     ] {
-        let said = aip(folder.path(), &[], &words);
-        assert_eq!(said.ok(), "");
-        assert!(said.talk.contains(none), "{}", said.talk);
-        let said = aip(
+        let output = aip(folder.path(), &[], &words);
+        assert_eq!(output.ok(), "");
+        assert!(output.stderr.contains(none), "{}", output.stderr);
+        let output = aip(
             folder.path(),
             &[],
             &[&words[..], &["--output", "json"]].concat(),
         );
-        assert_eq!(said.ok(), "[]");
+        assert_eq!(output.ok(), "[]");
     }
 }
 
@@ -132,13 +135,13 @@ fn every_command_answers_programs_in_json() {
     assert_eq!(run(&["keys", "activate", kid])["state"], "active");
 
     let wrong = [("AIP_LISTEN", "0.0.0.0:8080")];
-    let said = aip(
+    let output = aip(
         folder.path(),
         &wrong,
         &["config", "check", "--output", "json"],
     );
-    assert_eq!(said.code, 2);
-    let found: Value = serde_json::from_str(&said.result).unwrap();
+    assert_eq!(output.code, 2);
+    let found: Value = serde_json::from_str(&output.stdout).unwrap();
     assert_eq!(found["problems"][0]["setting"], "server.external_base");
 }
 
@@ -147,20 +150,24 @@ fn the_status_of_a_database_that_is_behind_is_a_failure() {
     let folder = TempDir::new().unwrap();
     let status = aip(folder.path(), &[], &["migrate", "--status"]);
     status.failed_with("run `aip migrate`");
-    assert!(status.result.contains("VERSION"), "{}", status.result);
+    assert!(status.stdout.contains("VERSION"), "{}", status.stdout);
     aip(folder.path(), &[], &["migrate"]).ok();
     aip(folder.path(), &[], &["migrate", "--status"]).ok();
 }
 
 #[test]
-fn what_is_no_id_of_a_session_is_told_in_words() {
+fn what_is_no_id_of_a_session_is_reported_in_words() {
     let folder = TempDir::new().unwrap();
     for words in [["sessions", "show", "nope"], ["sessions", "revoke", "-1"]] {
-        let said = aip(folder.path(), &[], &words);
-        assert_eq!(said.code, 2, "{}", said.talk);
+        let output = aip(folder.path(), &[], &words);
+        assert_eq!(output.code, 2, "{}", output.stderr);
     }
-    let said = aip(folder.path(), &[], &["sessions", "show", "nope"]);
-    assert!(said.talk.contains("`aip sessions list`"), "{}", said.talk);
+    let output = aip(folder.path(), &[], &["sessions", "show", "nope"]);
+    assert!(
+        output.stderr.contains("`aip sessions list`"),
+        "{}",
+        output.stderr
+    );
 }
 
 #[test]
@@ -168,17 +175,17 @@ fn a_listener_for_others_without_an_external_base_is_refused_with_the_remedy() {
     let folder = TempDir::new().unwrap();
     for variable in [("AIP_LISTEN", "0.0.0.0:0"), ("HTTP_PORT", "8080")] {
         for words in [&["serve"][..], &["config", "check"]] {
-            let said = aip(folder.path(), &[variable], words);
-            assert_eq!(said.code, 2, "{}", said.talk);
+            let output = aip(folder.path(), &[variable], words);
+            assert_eq!(output.code, 2, "{}", output.stderr);
             let remedy = "AIP_EXTERNAL_BASE=https://HOST";
-            assert!(said.talk.contains(remedy), "{}", said.talk);
+            assert!(output.stderr.contains(remedy), "{}", output.stderr);
         }
     }
     assert!(!folder.path().join("aip-data").exists());
 }
 
 #[test]
-fn what_is_wrong_on_this_machine_is_told_before_the_database_is_made() {
+fn what_is_wrong_on_this_machine_is_reported_before_the_database_is_made() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = taken.local_addr().unwrap().to_string();
     let base = ("AIP_EXTERNAL_BASE", "http://127.0.0.1:8080");
@@ -204,8 +211,8 @@ fn what_is_wrong_on_this_machine_is_told_before_the_database_is_made() {
             variables.push((listener, free));
         }
         variables.push((name, value));
-        let said = aip(folder.path(), &variables, &["serve"]);
-        said.failed_with(words);
+        let output = aip(folder.path(), &variables, &["serve"]);
+        output.failed_with(words);
         assert!(!folder.path().join("aip-data/aip.db").exists(), "{name}");
     }
 }
@@ -213,7 +220,7 @@ fn what_is_wrong_on_this_machine_is_told_before_the_database_is_made() {
 #[test]
 fn a_log_for_machines_holds_nothing_else() {
     let folder = TempDir::new().unwrap();
-    let server = Server::start(folder.path(), &[("ALLOWED_DOMAINS", "example.org")]);
+    let server = Server::start(folder.path(), &[("SVG_LOGO", "<svg/>")]);
     let log = server.log();
     let lines: Vec<Value> = log
         .lines()
@@ -222,7 +229,7 @@ fn a_log_for_machines_holds_nothing_else() {
     let serving = lines.iter().find(|line| line["message"] == "serving");
     assert!(serving.unwrap()["external_base"].is_string());
     assert!(
-        log.contains("ALLOWED_DOMAINS: a name of an older version"),
+        log.contains("SVG_LOGO: a name of an older version"),
         "{log}"
     );
 
@@ -234,11 +241,11 @@ fn a_log_for_machines_holds_nothing_else() {
         (("AIP_DRAIN_TIMEOUT", "soon"), 2),
         (("AIP_OTLP_TRACES_URL", "collector"), 2),
     ] {
-        let said = aip(folder.path(), &[json, variable], &["serve"]);
-        assert_eq!(said.code, code, "{}", said.talk);
-        let lines = said.talk.lines().map(serde_json::from_str::<Value>);
-        let lines: Vec<Value> = lines.map(|line| line.expect(&said.talk)).collect();
-        assert_eq!(lines.last().unwrap()["level"], "ERROR", "{}", said.talk);
+        let output = aip(folder.path(), &[json, variable], &["serve"]);
+        assert_eq!(output.code, code, "{}", output.stderr);
+        let lines = output.stderr.lines().map(serde_json::from_str::<Value>);
+        let lines: Vec<Value> = lines.map(|line| line.expect(&output.stderr)).collect();
+        assert_eq!(lines.last().unwrap()["level"], "ERROR", "{}", output.stderr);
     }
 }
 
@@ -248,23 +255,23 @@ fn the_log_has_colours_unless_no_color_says_otherwise() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = taken.local_addr().unwrap().to_string();
     let base = ("AIP_EXTERNAL_BASE", "https://id.example.org");
-    let talk = |more: &[(&str, &str)]| {
+    let stderr = |more: &[(&str, &str)]| {
         let variables = [&[base, ("AIP_LISTEN", &*taken), ("DEBUG", "1")], more].concat();
-        aip(folder.path(), &variables, &["serve"]).talk
+        aip(folder.path(), &variables, &["serve"]).stderr
     };
     let forced = ("CLICOLOR_FORCE", "1");
-    assert!(talk(&[forced]).contains('\u{1b}'));
+    assert!(stderr(&[forced]).contains('\u{1b}'));
     for quiet in [&[forced, ("NO_COLOR", "1")][..], &[]] {
-        let talk = talk(quiet);
+        let stderr = stderr(quiet);
         assert!(
-            talk.contains("WARN") && !talk.contains('\u{1b}'),
-            "{talk:?}"
+            stderr.contains("WARN") && !stderr.contains('\u{1b}'),
+            "{stderr:?}"
         );
     }
 }
 
 #[test]
-fn files_with_secrets_that_are_open_to_others_are_told_of() {
+fn files_with_secrets_that_are_open_to_others_are_reported() {
     let folder = TempDir::new().unwrap();
     let data = folder.path().join("aip-data");
     let named = folder.path().join("aip.toml");
@@ -322,8 +329,8 @@ fn no_command_repeats_the_password_of_a_url() {
             &["migrate"],
         ),
     ] {
-        let said = aip(folder.path(), variables, words);
-        let all = format!("{}{}", said.result, said.talk);
+        let output = aip(folder.path(), variables, words);
+        let all = format!("{}{}", output.stdout, output.stderr);
         assert!(!all.contains("hunter2"), "{words:?}: {all}");
     }
 }
@@ -336,35 +343,35 @@ fn a_log_word_that_is_no_level_is_refused_before_anything_starts() {
             let output = command(folder.path(), &[("AIP_LOG", word)], words).output();
             let output = output.unwrap();
             assert_eq!(output.status.code(), Some(2));
-            let talk = String::from_utf8(output.stderr).unwrap();
-            assert!(talk.contains("is no level"), "{talk}");
+            let stderr = String::from_utf8(output.stderr).unwrap();
+            assert!(stderr.contains("is no level"), "{stderr}");
         }
     }
 }
 
 #[tokio::test]
-async fn a_refusal_of_postgresql_is_told_in_its_own_words() {
+async fn a_refusal_of_postgresql_is_reported_in_its_own_words() {
     let folder = TempDir::new().unwrap();
     let url = aip_testkit::postgres::create_database().await;
     let (server, rest) = url.split_once('?').unwrap_or((&url, ""));
     let missing = format!("{server}_that_is_not_there?{rest}");
-    let said = aip(
+    let output = aip(
         folder.path(),
         &[("AIP_DATABASE_URL", &missing)],
         &["migrate"],
     );
-    said.failed_with("does not exist");
-    assert!(!said.talk.contains(" at line "), "{}", said.talk);
+    output.failed_with("does not exist");
+    assert!(!output.stderr.contains(" at line "), "{}", output.stderr);
     let doctor = aip(
         folder.path(),
         &[("AIP_DATABASE_URL", &missing)],
         &["doctor", "--offline"],
     );
-    assert!(!doctor.result.contains(" at line "), "{}", doctor.result);
+    assert!(!doctor.stdout.contains(" at line "), "{}", doctor.stdout);
 }
 
 #[test]
-fn keys_that_a_file_variable_names_are_told_as_that() {
+fn keys_that_a_file_variable_names_are_reported_as_that() {
     let folder = TempDir::new().unwrap();
     aip(folder.path(), &[], &["clients", "list"]).ok();
     std::fs::rename(
@@ -373,16 +380,16 @@ fn keys_that_a_file_variable_names_are_told_as_that() {
     )
     .unwrap();
     let keys = [("AIP_JSON_WEB_KEYS_FILE", "k.json")];
-    let said = aip(
+    let output = aip(
         folder.path(),
         &keys,
         &["keys", "generate", "--purpose", "upstream"],
     );
-    said.failed_with("or the file that AIP_JSON_WEB_KEYS_FILE names");
+    output.failed_with("or the file that AIP_JSON_WEB_KEYS_FILE names");
 }
 
 #[test]
-fn an_active_key_of_another_purpose_is_told_with_those_that_would_do() {
+fn an_active_key_of_another_purpose_is_reported_with_those_that_would_do() {
     let folder = TempDir::new().unwrap();
     let rows = aip(folder.path(), &[], &["keys", "list", "--output", "json"]).rows();
     let kid = |purpose: &str| {
@@ -394,17 +401,17 @@ fn an_active_key_of_another_purpose_is_told_with_those_that_would_do() {
         (&*oidc, "it is a key for oidc"),
         ("nope", "there is no such key"),
     ] {
-        let said = aip(
+        let output = aip(
             folder.path(),
             &[("ACTIVE_SIGNING_KEYS", active)],
             &["clients", "list"],
         );
-        said.failed_with(&format!("`{active}` cannot sign towards PDSs"));
-        assert!(said.talk.contains(why), "{}", said.talk);
+        output.failed_with(&format!("`{active}` cannot sign towards PDSs"));
+        assert!(output.stderr.contains(why), "{}", output.stderr);
         assert!(
-            said.talk.contains(&format!("these can: {upstream}")),
+            output.stderr.contains(&format!("these can: {upstream}")),
             "{}",
-            said.talk
+            output.stderr
         );
     }
 }

@@ -5,10 +5,10 @@ use std::path::Path;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, SqliteConnection};
 use tempfile::TempDir;
 
-use crate::command::{Said, Variables, aip};
+use crate::command::{CommandOutput, Variables, aip};
 
 /// `aip serve`, which must not come up.
-fn serve(folder: &Path, variables: Variables<'_>) -> Said {
+fn serve(folder: &Path, variables: Variables<'_>) -> CommandOutput {
     let mut all = vec![
         ("AIP_LISTEN", "127.0.0.1:0"),
         ("AIP_INTERNAL_LISTEN", "127.0.0.1:0"),
@@ -57,10 +57,10 @@ fn a_database_that_cannot_be_reached_or_is_none_is_refused_without_its_password(
             "cannot use letter.txt as a database",
         ),
     ] {
-        let said = serve(folder.path(), &[("AIP_DATABASE_URL", url)]);
-        assert_eq!(said.code, code, "{url}: {}", said.talk);
-        assert!(said.talk.contains(words), "{url}: {}", said.talk);
-        assert!(!said.talk.contains("hunter2"), "{}", said.talk);
+        let output = serve(folder.path(), &[("AIP_DATABASE_URL", url)]);
+        assert_eq!(output.code, code, "{url}: {}", output.stderr);
+        assert!(output.stderr.contains(words), "{url}: {}", output.stderr);
+        assert!(!output.stderr.contains("hunter2"), "{}", output.stderr);
     }
 }
 
@@ -82,8 +82,8 @@ async fn a_schema_that_does_not_fit_is_refused_with_the_command_that_helps() {
          SELECT 9999, 'later', success, checksum, 0 FROM aip_schema_migrations WHERE version = 1";
     for url in [&postgres, &sqlite] {
         behind_its_back(url, later).await;
-        let said = serve(folder.path(), &[("AIP_DATABASE_URL", url)]);
-        said.failed_with("migration 9999, which only a newer program knows");
+        let output = serve(folder.path(), &[("AIP_DATABASE_URL", url)]);
+        output.failed_with("migration 9999, which only a newer program knows");
     }
 }
 

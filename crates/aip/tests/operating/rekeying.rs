@@ -10,7 +10,7 @@ use sqlx::{AssertSqlSafe, Connection as _, SqliteConnection};
 use strum::IntoEnumIterator as _;
 use tempfile::TempDir;
 
-use crate::command::{Said, aip};
+use crate::command::{CommandOutput, aip};
 use crate::contents::{SECRET, master_keys, session, storage};
 use crate::keys::{keys, the};
 
@@ -66,7 +66,7 @@ impl Rotated {
         connection.close().await.unwrap();
     }
 
-    fn rekey(&self) -> Said {
+    fn rekey(&self) -> CommandOutput {
         keys(&self.folder, &["rekey", "--output", "json"])
     }
 
@@ -83,8 +83,8 @@ impl Rotated {
     }
 }
 
-fn sealed_again(said: &Said) -> u64 {
-    let rows: Vec<Value> = serde_json::from_str(&said.result).unwrap();
+fn sealed_again(output: &CommandOutput) -> u64 {
+    let rows: Vec<Value> = serde_json::from_str(&output.stdout).unwrap();
     let numbers = rows.iter().map(|row| row["sealed_again"].as_u64().unwrap());
     numbers.sum()
 }
@@ -111,16 +111,16 @@ async fn a_session_that_is_released_while_everything_is_sealed_again_is_not_miss
         .await;
     assert_eq!(rotated.left().await, 3 * VALUES);
 
-    let said = rotated.rekey();
-    said.ok();
-    assert_eq!(sealed_again(&said), 3 * VALUES);
+    let output = rotated.rekey();
+    output.ok();
+    assert_eq!(sealed_again(&output), 3 * VALUES);
     assert_eq!(rotated.left().await, 0);
     let storage = storage(rotated.path()).await;
     assert_eq!(storage.count_held_sessions().await.unwrap(), 0);
     keys(&rotated.folder, &["remove", &rotated.old]).ok();
     let sealer = master_keys(rotated.path()).sealer();
     let column = SealedColumn::DpopKey;
-    let values = storage.sealed_otherwise(column, "v2.", "", 10).await;
+    let values = storage.sealed_with_other_keys(column, "v2.", "", 10).await;
     let values = values.unwrap();
     assert_eq!(values.len(), 3);
     for value in values {
@@ -142,9 +142,9 @@ async fn what_a_server_seals_with_the_old_key_meanwhile_is_found_by_another_roun
              END",
         )
         .await;
-    let said = rotated.rekey();
-    said.ok();
-    assert_eq!(sealed_again(&said), 3 * VALUES + 3);
+    let output = rotated.rekey();
+    output.ok();
+    assert_eq!(sealed_again(&output), 3 * VALUES + 3);
     assert_eq!(rotated.left().await, 0);
     keys(&rotated.folder, &["remove", &rotated.old]).ok();
 }
@@ -163,10 +163,10 @@ async fn sealing_again_ends_and_fails_while_a_server_seals_with_the_old_key() {
              END",
         )
         .await;
-    let said = rotated.rekey();
-    said.failed_with("in the last of 10 rounds 3 value(s) were sealed with another key");
-    assert!(said.talk.contains(&rotated.new), "{}", said.talk);
-    assert_eq!(sealed_again(&said), 3 * (VALUES - 1) + 10 * 3);
+    let output = rotated.rekey();
+    output.failed_with("in the last of 10 rounds 3 value(s) were sealed with another key");
+    assert!(output.stderr.contains(&rotated.new), "{}", output.stderr);
+    assert_eq!(sealed_again(&output), 3 * (VALUES - 1) + 10 * 3);
     assert_eq!(rotated.left().await, 3);
     keys(&rotated.folder, &["remove", &rotated.old]).failed_with("`aip keys rekey` first");
 

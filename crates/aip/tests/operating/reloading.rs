@@ -180,9 +180,13 @@ fn a_server_that_rotates_keeps_its_keys_in_the_database() {
     server.logged("the signing keys are kept in the database from now on");
     let before = server.published();
     let generate = ["keys", "generate", "--purpose", "upstream"];
-    let said = aip(folder.path(), &[], &generate);
-    assert!(said.talk.contains("Added to the database"), "{}", said.talk);
-    let kid = said.ok().to_owned();
+    let output = aip(folder.path(), &[], &generate);
+    assert!(
+        output.stderr.contains("Added to the database"),
+        "{}",
+        output.stderr
+    );
+    let kid = output.ok().to_owned();
     server.signal("HUP");
     server.until("the key is published", |it| it.published().contains(&kid));
     drop(server);

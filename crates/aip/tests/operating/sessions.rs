@@ -7,15 +7,15 @@ use aip_sandbox::{Endpoint, Sandbox, SandboxOptions};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::command::{Said, aip};
+use crate::command::{CommandOutput, aip};
 use crate::contents::{SECRET, session, session_at};
 
-fn sessions(folder: &TempDir, words: &[&str]) -> Said {
-    let said = aip(folder.path(), &[], &[&["sessions"], words].concat());
-    for text in [&said.result, &said.talk] {
+fn sessions(folder: &TempDir, arguments: &[&str]) -> CommandOutput {
+    let output = aip(folder.path(), &[], &[&["sessions"], arguments].concat());
+    for text in [&output.stdout, &output.stderr] {
         assert!(!text.contains(SECRET) && !text.contains("v1."), "{text}");
     }
-    said
+    output
 }
 
 /// A folder with sessions.
@@ -38,9 +38,9 @@ fn ids(rows: &[Value]) -> Vec<&str> {
 #[tokio::test]
 async fn sessions_are_listed_page_by_page_and_by_what_they_are() {
     let (folder, all) = begin(5).await;
-    let list = |words: &[&str]| {
-        let words = [&["list", "--output", "json"], words].concat();
-        sessions(&folder, &words).rows()
+    let list = |arguments: &[&str]| {
+        let arguments = [&["list", "--output", "json"], arguments].concat();
+        sessions(&folder, &arguments).rows()
     };
     assert_eq!(ids(&list(&[])), all);
     assert_eq!(ids(&list(&["--limit", "2"])), all[..2]);
@@ -51,8 +51,8 @@ async fn sessions_are_listed_page_by_page_and_by_what_they_are() {
     assert!(list(&["--did", "did:plc:bbbbbbbbbbbbbbbbbbbbbbbb"]).is_empty());
 
     let table = sessions(&folder, &["list", "--limit", "5"]);
-    assert!(table.ok().contains("photo-book"), "{}", table.result);
-    assert!(table.talk.contains(&format!("--after {}", all[4])));
+    assert!(table.ok().contains("photo-book"), "{}", table.stdout);
+    assert!(table.stderr.contains(&format!("--after {}", all[4])));
 }
 
 #[tokio::test]
@@ -60,8 +60,8 @@ async fn a_session_is_shown_and_ended() {
     let (folder, all) = begin(1).await;
     let id = &*all[0];
     let show = || -> Value {
-        let said = sessions(&folder, &["show", id, "--output", "json"]);
-        serde_json::from_str(said.ok()).unwrap()
+        let output = sessions(&folder, &["show", id, "--output", "json"]);
+        serde_json::from_str(output.ok()).unwrap()
     };
     let shown = show();
     assert_eq!(shown["state"], "active");
@@ -69,22 +69,26 @@ async fn a_session_is_shown_and_ended() {
     assert_eq!(shown["pds"], "https://pds.invalid");
     assert!(shown["next_refresh_at"].is_string());
 
-    let said = sessions(&folder, &["revoke", id]);
-    said.ok();
-    assert!(said.talk.contains("Ended"), "{}", said.talk);
+    let output = sessions(&folder, &["revoke", id]);
+    output.ok();
+    assert!(output.stderr.contains("Ended"), "{}", output.stderr);
     let shown = show();
     assert_eq!(
         (&shown["state"], &shown["reason"]),
         (&"ended".into(), &"by_operator".into())
     );
     assert!(shown["next_refresh_at"].is_null());
-    let said = sessions(&folder, &["revoke", id]);
-    assert!(said.talk.contains("had ended before"), "{}", said.talk);
+    let output = sessions(&folder, &["revoke", id]);
+    assert!(
+        output.stderr.contains("had ended before"),
+        "{}",
+        output.stderr
+    );
     sessions(&folder, &["refresh", id]).failed_with("has ended");
 }
 
 #[tokio::test]
-async fn a_session_that_is_not_there_or_cannot_be_read_is_told() {
+async fn a_session_that_is_not_there_or_cannot_be_read_is_reported() {
     let (folder, all) = begin(2).await;
     let nobody = "0192f3a4-7b1c-7def-8abc-0123456789ab";
     for verb in ["show", "refresh", "revoke"] {
@@ -105,14 +109,14 @@ async fn a_session_that_is_not_there_or_cannot_be_read_is_told() {
         .execute(&mut connection)
         .await
         .unwrap();
-    let said = sessions(&folder, &["list", "--output", "json"]);
-    said.failed_with(&all[0]);
-    let rows: Vec<Value> = serde_json::from_str(&said.result).unwrap();
+    let output = sessions(&folder, &["list", "--output", "json"]);
+    output.failed_with(&all[0]);
+    let rows: Vec<Value> = serde_json::from_str(&output.stdout).unwrap();
     assert_eq!(ids(&rows), all[1..], "the other one is shown all the same");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_session_is_refreshed_on_demand_and_what_a_failure_met_is_told() {
+async fn a_session_is_refreshed_on_demand_and_what_a_failure_met_is_reported() {
     let (folder, _) = begin(0).await;
     let sandbox = Sandbox::start(SandboxOptions::default()).await.unwrap();
     let later = SystemClock.now() + Duration::from_hours(24);
@@ -122,8 +126,8 @@ async fn a_session_is_refreshed_on_demand_and_what_a_failure_met_is_told() {
         ("AIP_PLC_URLS", sandbox.plc.origin()),
     ];
     let refresh = || {
-        let words = ["sessions", "refresh", &id, "--output", "json"];
-        aip(folder.path(), &variables, &words)
+        let arguments = ["sessions", "refresh", &id, "--output", "json"];
+        aip(folder.path(), &variables, &arguments)
     };
     let shown: Value = serde_json::from_str(refresh().ok()).unwrap();
     assert_eq!(shown["generation"], 2);
@@ -131,8 +135,8 @@ async fn a_session_is_refreshed_on_demand_and_what_a_failure_met_is_told() {
 
     sandbox.pds.always(Endpoint::Token).is_unavailable();
     refresh().failed_with("cannot refresh now");
-    let said = sessions(&folder, &["show", &id, "--output", "json"]);
-    let shown: Value = serde_json::from_str(said.ok()).unwrap();
+    let output = sessions(&folder, &["show", &id, "--output", "json"]);
+    let shown: Value = serde_json::from_str(output.ok()).unwrap();
     assert_eq!(
         (&shown["generation"], &shown["failures"]),
         (&2.into(), &1.into())

@@ -22,7 +22,7 @@ fn a_server_that_is_told_to_end_is_not_ready_at_once_and_ends_well() {
     assert_eq!(server.get("/").0, 200);
 
     assert_eq!(server.ended(), 0, "{}", server.log());
-    assert!(server.log().contains("\"ended\""), "{}", server.log());
+    assert!(server.log().contains("\"stopped\""), "{}", server.log());
 }
 
 #[test]

@@ -26,7 +26,7 @@ async fn a_second_account_in_the_same_browser_is_signed_in_beside_the_first(worl
     let browser = world.browser();
     let alices = app.sign_in(&browser, world.alice()).await;
     let choosing = [("prompt", "select_account")];
-    let login = browser.open(&app.errand(&choosing).url).await;
+    let login = browser.open(&app.begin_authorization(&choosing).url).await;
     assert!(
         login.answer.text().contains("alice.test"),
         "offered, not taken"
@@ -41,13 +41,13 @@ async fn a_second_account_in_the_same_browser_is_signed_in_beside_the_first(worl
     }
     // Either can be chosen by one click, and its PDS is not asked again.
     let visits = world.pds().requests_to(Endpoint::Par).len();
-    let errand = app.errand(&[]);
-    let login = browser.open(&errand.url).await;
+    let pending = app.begin_authorization(&[]);
+    let login = browser.open(&pending.url).await;
     let back = browser
         .submit(login.form("login"), world.alice().did.as_str())
         .await
         .away();
-    let tokens = Tokens::of(&app.redeem(&errand, &errand.code(&back)).await);
+    let tokens = Tokens::of(&app.redeem(&pending, &pending.code(&back)).await);
     assert_eq!(
         app.userinfo(&tokens.access).await.ok()["sub"],
         world.alice().did.as_str()
@@ -61,7 +61,7 @@ async fn a_second_account_in_the_same_browser_is_signed_in_beside_the_first(worl
     // Who is not signed in here goes to their PDS, whatever the form says.
     let browser = world.browser();
     app.sign_in(&browser, world.alice()).await;
-    let login = browser.open(&app.errand(&choosing).url).await;
+    let login = browser.open(&app.begin_authorization(&choosing).url).await;
     let form = login.form("login").set("account", world.bob().did.as_str());
     let page = browser.submit(form, "continue").await;
     assert!(page.away().as_str().starts_with(world.pds().issuer()));
@@ -70,12 +70,12 @@ async fn a_second_account_in_the_same_browser_is_signed_in_beside_the_first(worl
 async fn a_no_to_the_app_ends_the_session_at_the_pds_too(world: &World) {
     let app = world.app().await;
     let browser = world.browser();
-    let errand = app.errand(&[]);
-    let login = browser.open(&errand.url).await;
+    let pending = app.begin_authorization(&[]);
+    let login = browser.open(&pending.url).await;
     let page = browser.sign_in(&login, world.alice()).await;
     assert_eq!(world.pds().live_sessions(&world.alice().did), 1);
 
-    errand.refused(&browser.deny(&page).await, "access_denied");
+    pending.refused(&browser.deny(&page).await, "access_denied");
     let dump = world.dump().await;
     for table in ["authorization_requests", "codes", "consents", "grants"] {
         assert_eq!(dump.count(table), 0, "{table}");
@@ -123,7 +123,7 @@ async fn what_is_taken_back_on_the_account_page_is_dead_everywhere(world: &World
     );
     other.userinfo(&others.access).await.ok();
     let again = browser
-        .open(&app.errand(&[("login_hint", "alice.test")]).url)
+        .open(&app.begin_authorization(&[("login_hint", "alice.test")]).url)
         .await;
     let callback = browser.at_pds(&again, world.alice()).await;
     assert!(

@@ -24,7 +24,7 @@ on_both_engines!(
     a_refresh_is_kept_whatever_form_its_answer_has,
     a_refresh_without_an_access_token_keeps_the_session_and_is_tried_again_later,
     only_another_account_in_a_refresh_ends_the_session,
-    a_sign_in_at_a_server_that_compresses_works_and_an_unusable_answer_is_told_as_it_is,
+    a_sign_in_at_a_server_that_compresses_works_and_an_unusable_answer_is_reported_as_it_is,
     the_session_of_an_app_password_is_kept_whatever_form_its_answer_has,
     a_rejection_is_understood_in_every_form_that_pds_give_it,
     a_refusal_that_is_not_about_the_token_is_never_told_to_the_app_as_one,
@@ -184,7 +184,7 @@ async fn only_another_account_in_a_refresh_ends_the_session(world: &World) {
     assert_eq!(world.pds().requests_to(Endpoint::Revoke).len(), 1);
 }
 
-async fn a_sign_in_at_a_server_that_compresses_works_and_an_unusable_answer_is_told_as_it_is(
+async fn a_sign_in_at_a_server_that_compresses_works_and_an_unusable_answer_is_reported_as_it_is(
     world: &World,
 ) {
     let app = world.app().await;
@@ -209,11 +209,11 @@ async fn a_sign_in_at_a_server_that_compresses_works_and_an_unusable_answer_is_t
     ];
     for (change, told) in without {
         bend(world, Endpoint::Token, change);
-        let errand = app.errand(&[]);
+        let pending = app.begin_authorization(&[]);
         let browser = world.browser();
-        let login = browser.open(&errand.url).await;
+        let login = browser.open(&pending.url).await;
         let page = browser.sign_in(&login, world.alice()).await;
-        let words = errand.refused(&page.away(), "server_error");
+        let words = pending.refused(&page.away(), "server_error");
         assert!(words.contains(told), "{words}");
         assert!(!words.contains("prove"), "{words}");
         page.answer.logged(told);

@@ -23,7 +23,7 @@ on_both_engines!(
     an_app_password_is_for_one_app_and_one_account,
     a_password_goes_to_the_host_that_the_account_has_now,
     whoever_guesses_app_passwords_is_stopped,
-    a_host_that_is_away_is_told,
+    a_host_that_is_away_is_reported,
     a_person_gives_an_app_password_and_takes_it_back,
     a_password_that_is_tried_while_the_access_is_taken_back_is_forgotten,
     the_form_for_app_passwords_is_for_the_person_and_their_apps,
@@ -221,7 +221,7 @@ async fn whoever_guesses_app_passwords_is_stopped(world: &World) {
     give(&app, &access, &password).await.ok();
 }
 
-async fn a_host_that_is_away_is_told(world: &World) {
+async fn a_host_that_is_away_is_reported(world: &World) {
     let (app, access) = app_of_alice(world).await;
     let password = make_password(world).await;
     world.pds().next(CREATE).is_unavailable();

@@ -21,7 +21,7 @@ use crate::on_both_engines;
 use crate::world::World;
 
 on_both_engines!(
-    an_app_password_is_kept_refreshed_and_begun_anew,
+    an_app_password_is_kept_refreshed_and_begun_again,
     what_the_pds_refuses_is_not_kept,
     an_account_that_moved_is_served_at_its_new_pds,
     an_outage_keeps_the_session_of_an_app_password,
@@ -114,7 +114,7 @@ pub(crate) async fn use_it(world: &World, client: &ClientId) -> Result<i64, Keep
     Ok(usable.generation)
 }
 
-async fn an_app_password_is_kept_refreshed_and_begun_anew(world: &World) {
+async fn an_app_password_is_kept_refreshed_and_begun_again(world: &World) {
     let (app, _) = app_with_password(world).await;
     assert_eq!(use_it(world, &app.id).await.unwrap(), 0);
     world.pass(STALE);
@@ -152,7 +152,7 @@ async fn what_the_pds_refuses_is_not_kept(world: &World) {
     let audited = async || world.audit(AuditKind::AppPasswordRefused).await.len();
     assert_eq!(audited().await, 0, "that is for whoever counts them");
     let refused = of_bob.unwrap_err();
-    let note = set.note_refusal(&app.id, &world.bob().did, &refused);
+    let note = set.audit_refusal(&app.id, &world.bob().did, &refused);
     note.await.unwrap();
     assert_eq!(audited().await, 1);
     world.secrets.learn("an app password", &of_alice);

@@ -15,7 +15,7 @@ use crate::on_both_engines;
 use crate::world::{BASE, World};
 
 on_both_engines!(
-    who_signed_in_is_told_and_no_session_is_kept,
+    who_signed_in_is_reported_and_no_session_is_kept,
     the_app_signs_the_person_in_again_and_again,
     a_no_leaves_no_session_either,
     an_app_password_gives_it_no_session_either,
@@ -42,7 +42,7 @@ fn live(world: &World) -> usize {
     world.pds().live_sessions(&world.alice().did)
 }
 
-async fn who_signed_in_is_told_and_no_session_is_kept(world: &World) {
+async fn who_signed_in_is_reported_and_no_session_is_kept(world: &World) {
     let app = app(world).await;
     let tokens = sign_in(&app).await;
     let states = "SELECT state || ' ' || reason FROM upstream_sessions";
@@ -89,14 +89,14 @@ async fn the_app_signs_the_person_in_again_and_again(world: &World) {
     let app = app(world).await;
     let browser = world.browser();
     app.sign_in_for(&browser, world.alice(), IDENTITY).await;
-    let silent = app.errand(&[("scope", IDENTITY), ("prompt", "none")]);
+    let silent = app.begin_authorization(&[("scope", IDENTITY), ("prompt", "none")]);
     let away = browser.open(&silent.url).await.away();
     silent.refused(&away, "login_required");
     // They have allowed it, and are asked who they are all the same: nothing is left that says so.
-    let errand = app.errand(&[("scope", IDENTITY), ("prompt", "select_account")]);
-    let login = browser.open(&errand.url).await;
+    let pending = app.begin_authorization(&[("scope", IDENTITY), ("prompt", "select_account")]);
+    let login = browser.open(&pending.url).await;
     let back = browser.sign_in(&login, world.alice()).await.away();
-    let tokens = Tokens::of(&app.redeem(&errand, &errand.code(&back)).await);
+    let tokens = Tokens::of(&app.redeem(&pending, &pending.code(&back)).await);
     app.userinfo(&tokens.access).await.ok();
     world.keeper_round().await;
     assert_eq!(live(world), 0);
@@ -113,10 +113,10 @@ async fn the_app_signs_the_person_in_again_and_again(world: &World) {
 async fn a_no_leaves_no_session_either(world: &World) {
     let app = app(world).await;
     let browser = world.browser();
-    let errand = app.errand(&[("scope", IDENTITY)]);
-    let login = browser.open(&errand.url).await;
+    let pending = app.begin_authorization(&[("scope", IDENTITY)]);
+    let login = browser.open(&pending.url).await;
     let consent = browser.sign_in(&login, world.alice()).await;
-    errand.refused(&browser.deny(&consent).await, "access_denied");
+    pending.refused(&browser.deny(&consent).await, "access_denied");
     world.keeper_round().await;
     assert_eq!(live(world), 0);
 }

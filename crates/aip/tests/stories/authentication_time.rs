@@ -7,7 +7,7 @@ use aip_base::Clock as _;
 use aip_sandbox::Endpoint;
 use serde_json::Value;
 
-use crate::app::{App, Errand, Tokens};
+use crate::app::{App, PendingAuthorization, Tokens};
 use crate::browser::Browser;
 use crate::main_story::verified_claims;
 use crate::on_both_engines;
@@ -19,22 +19,22 @@ on_both_engines!(
     an_account_that_is_chosen_authenticates_anew_at_its_pds,
 );
 
-async fn claims(app: &App<'_>, errand: &Errand, back: &url::Url) -> Value {
-    let tokens = Tokens::of(&app.redeem(errand, &errand.code(back)).await);
+async fn claims(app: &App<'_>, pending: &PendingAuthorization, back: &url::Url) -> Value {
+    let tokens = Tokens::of(&app.redeem(pending, &pending.code(back)).await);
     verified_claims(app.world, tokens.id_token()).await
 }
 
 /// The whole way with these parameters, whichever pages are shown.
 async fn sign_in(app: &App<'_>, browser: &Browser<'_>, changes: &[(&str, &str)]) -> Value {
-    let errand = app.errand(changes);
-    let login = browser.open(&errand.url).await;
+    let pending = app.begin_authorization(changes);
+    let login = browser.open(&pending.url).await;
     let page = browser.sign_in(&login, app.world.alice()).await;
     let back = if page.stayed() {
         browser.allow(&page).await
     } else {
         page.away()
     };
-    claims(app, &errand, &back).await
+    claims(app, &pending, &back).await
 }
 
 async fn a_pds_that_remembered_the_person_proves_no_time(world: &World) {
@@ -45,11 +45,11 @@ async fn a_pds_that_remembered_the_person_proves_no_time(world: &World) {
     assert!(first.get("auth_time").is_none(), "{first}");
 
     for max_age in ["0", "4", "100000"] {
-        let silent = app.errand(&[("prompt", "none"), ("max_age", max_age)]);
+        let silent = app.begin_authorization(&[("prompt", "none"), ("max_age", max_age)]);
         let back = browser.open(&silent.url).await.away();
         silent.refused(&back, "login_required");
     }
-    let silent = app.errand(&[("prompt", "none")]);
+    let silent = app.begin_authorization(&[("prompt", "none")]);
     let back = browser.open(&silent.url).await.away();
     let claims = claims(&app, &silent, &back).await;
     assert!(claims.get("auth_time").is_none(), "{claims}");
@@ -68,10 +68,10 @@ async fn prompt_login_and_max_age_make_the_person_authenticate(world: &World) {
 
         // It is known from now on, and grows older.
         world.pass(Duration::from_secs(100));
-        let silent = app.errand(&[("prompt", "none"), ("max_age", "101")]);
+        let silent = app.begin_authorization(&[("prompt", "none"), ("max_age", "101")]);
         let back = browser.open(&silent.url).await.away();
         assert_eq!(claims(&app, &silent, &back).await["auth_time"], then);
-        let silent = app.errand(&[("prompt", "none"), ("max_age", "100")]);
+        let silent = app.begin_authorization(&[("prompt", "none"), ("max_age", "100")]);
         let back = browser.open(&silent.url).await.away();
         silent.refused(&back, "login_required");
 
@@ -89,15 +89,15 @@ async fn an_account_that_is_chosen_authenticates_anew_at_its_pds(world: &World) 
     sign_in(&app, &browser, &[]).await;
     for asking in [("max_age", "0"), ("prompt", "login")] {
         world.pass(Duration::from_mins(5));
-        let errand = app.errand(&[asking]);
-        let form = browser.open(&errand.url).await.form("login");
+        let pending = app.begin_authorization(&[asking]);
+        let form = browser.open(&pending.url).await.form("login");
         let at_pds = browser.submit(form, world.alice().did.as_str()).await;
         let pushed = world.pds().requests_to(Endpoint::Par);
         let pushed = pushed.last().unwrap().form();
         assert_eq!(pushed.get("prompt"), Some("login"), "{asking:?}");
         let callback = browser.at_pds(&at_pds, world.alice()).await;
         let back = browser.open(callback.as_str()).await.away();
-        let claims = claims(&app, &errand, &back).await;
+        let claims = claims(&app, &pending, &back).await;
         assert_eq!(claims["auth_time"], world.clock.now().as_secs());
     }
 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::Request;
 use http::header::CONTENT_TYPE;
 
-use crate::app::{App, Errand, REDIRECT, SCOPE};
+use crate::app::{App, PendingAuthorization, REDIRECT, SCOPE};
 use crate::on_both_engines;
 use crate::world::{BASE, World};
 
@@ -20,12 +20,12 @@ on_both_engines!(
 );
 
 /// The app is told by redirect, and nothing was stored, not even a browser.
-async fn expect_refused(app: &App<'_>, errand: &Errand, error: &str) {
+async fn expect_refused(app: &App<'_>, pending: &PendingAuthorization, error: &str) {
     let before = app.world.dump().await;
-    let page = app.world.browser().open(&errand.url).await;
-    errand.refused(&page.away(), error);
+    let page = app.world.browser().open(&pending.url).await;
+    pending.refused(&page.away(), error);
     page.answer.logged(error);
-    assert_eq!(app.world.dump().await, before, "{}", errand.url);
+    assert_eq!(app.world.dump().await, before, "{}", pending.url);
 }
 
 async fn an_unknown_app_or_redirect_is_a_page_and_never_a_redirect(world: &World) {
@@ -50,7 +50,7 @@ async fn an_unknown_app_or_redirect_is_a_page_and_never_a_redirect(world: &World
         ],
         [("redirect_uri", "javascript:alert(1)"), ("state", "s")],
     ] {
-        let url = app.errand(&changes).url;
+        let url = app.begin_authorization(&changes).url;
         let (endpoint, query) = url.split_once('?').unwrap();
         let form =
             Request::post(endpoint).header(CONTENT_TYPE, "application/x-www-form-urlencoded");
@@ -76,13 +76,13 @@ async fn a_repeated_parameter_is_refused(world: &World) {
         "prompt",
         "unknown",
     ] {
-        let mut errand = app.errand(&[]);
-        write!(errand.url, "&{name}=a&{name}=b").unwrap();
-        expect_refused(&app, &errand, "invalid_request").await;
+        let mut pending = app.begin_authorization(&[]);
+        write!(pending.url, "&{name}=a&{name}=b").unwrap();
+        expect_refused(&app, &pending, "invalid_request").await;
     }
     // Of two apps or addresses neither is beyond doubt: nobody can be told.
     for pair in [("client_id", app.id.as_str()), ("redirect_uri", REDIRECT)] {
-        let url = app.errand(&[]).url;
+        let url = app.begin_authorization(&[]).url;
         let twice = serde_urlencoded::to_string([pair]).unwrap();
         let page = world.browser().open(&format!("{url}&{twice}")).await;
         page.answer
@@ -102,11 +102,11 @@ async fn a_repeated_parameter_is_refused(world: &World) {
 async fn other_response_types_are_refused_by_redirect_with_state_and_iss(world: &World) {
     let app = world.app().await;
     for response_type in ["token", "id_token", "code id_token", "code token", "none"] {
-        let errand = app.errand(&[("response_type", response_type)]);
-        expect_refused(&app, &errand, "unsupported_response_type").await;
+        let pending = app.begin_authorization(&[("response_type", response_type)]);
+        expect_refused(&app, &pending, "unsupported_response_type").await;
     }
-    let errand = app.errand(&[("response_mode", "fragment")]);
-    expect_refused(&app, &errand, "invalid_request").await;
+    let pending = app.begin_authorization(&[("response_mode", "fragment")]);
+    expect_refused(&app, &pending, "invalid_request").await;
 }
 
 async fn without_a_good_challenge_nothing_begins(world: &World) {
@@ -120,7 +120,7 @@ async fn without_a_good_challenge_nothing_begins(world: &World) {
             [("code_challenge", "too-short"), ("scope", SCOPE)],
             [("code_challenge", &*"x".repeat(44)), ("scope", SCOPE)],
         ] {
-            expect_refused(app, &app.errand(&changes), "invalid_request").await;
+            expect_refused(app, &app.begin_authorization(&changes), "invalid_request").await;
         }
     }
     let discovery = world.get("/.well-known/openid-configuration").await.ok();
@@ -178,9 +178,9 @@ async fn a_refusal_names_the_value_that_was_sent_and_what_would_be_right(world: 
             "xxx...`; it must be",
         ),
     ] {
-        let errand = app.errand(&[(name, value)]);
-        let page = world.browser().open(&errand.url).await;
-        errand.refused(&page.away(), error);
+        let pending = app.begin_authorization(&[(name, value)]);
+        let page = world.browser().open(&pending.url).await;
+        pending.refused(&page.away(), error);
         page.answer.logged(words);
         assert!(page.away().as_str().len() < 1_000, "{}", page.away());
     }
@@ -209,7 +209,7 @@ async fn an_unregistered_redirect_is_told_to_the_developer_on_the_page_and_to_th
     ] {
         let page = world
             .browser()
-            .open(&app.errand(&[("redirect_uri", sent)]).url)
+            .open(&app.begin_authorization(&[("redirect_uri", sent)]).url)
             .await;
         page.answer.expect_page(400, "For the developer of the app");
         for words in [app.id.as_str(), sent, REDIRECT, difference] {

@@ -6,7 +6,7 @@ use aip_base::Clock as _;
 use aip_jose::UnverifiedJws;
 use aip_sandbox::Person;
 use aip_storage::audit::AuditKind;
-use aip_storage::logout::{CLAIMED_FOR, LogoutNotification};
+use aip_storage::logout::{CLAIMED_FOR, LogoutFormat, LogoutNotification};
 use bytes::Bytes;
 use futures_util::future::join_all;
 use http::Request;
@@ -22,14 +22,15 @@ use crate::on_both_engines;
 use crate::world::{BASE, World, until};
 
 on_both_engines!(
-    an_app_is_told_before_the_browser_goes_on,
+    an_app_is_notified_before_the_browser_goes_on,
     whatever_ends_a_sign_in_is_told_but_what_the_app_did_itself,
     what_does_not_arrive_is_tried_again_until_it_does_or_is_given_up,
     an_answer_that_nothing_will_change_is_the_last_one,
+    an_app_that_takes_security_events_gets_a_session_revoked,
     an_app_that_does_not_answer_holds_nobody_up,
     of_two_replicas_one_tells_the_app,
     a_kill_between_claim_and_answer_is_made_good_by_another_process,
-    of_fifty_sign_outs_each_sign_in_is_told_once,
+    of_fifty_sign_outs_each_sign_in_is_notified_once,
     an_app_that_is_deleted_or_does_not_want_to_know_is_not_told,
 );
 
@@ -65,15 +66,15 @@ pub(crate) async fn sign_in_for(
     person: &Person,
     scope: &str,
 ) -> Tokens {
-    let errand = app.errand(&[("scope", scope), ("prompt", "select_account")]);
-    let login = browser.open(&errand.url).await;
+    let pending = app.begin_authorization(&[("scope", scope), ("prompt", "select_account")]);
+    let login = browser.open(&pending.url).await;
     let page = browser.sign_in(&login, person).await;
     let back = if page.has_form("consent") {
         browser.allow(&page).await
     } else {
         page.away()
     };
-    Tokens::of(&app.redeem(&errand, &errand.code(&back)).await)
+    Tokens::of(&app.redeem(&pending, &pending.code(&back)).await)
 }
 
 /// The claims of the logout tokens that arrived, checked as every app must (§2.6).
@@ -131,7 +132,7 @@ async fn waiting(world: &World) -> usize {
     world.dump().await.count("logout_deliveries")
 }
 
-async fn an_app_is_told_before_the_browser_goes_on(world: &World) {
+async fn an_app_is_notified_before_the_browser_goes_on(world: &World) {
     let metadata = world.get("/.well-known/openid-configuration").await.ok();
     assert_eq!(metadata["backchannel_logout_supported"], true);
     assert_eq!(metadata["backchannel_logout_session_supported"], true);
@@ -272,7 +273,7 @@ async fn what_does_not_arrive_is_tried_again_until_it_does_or_is_given_up(world:
     assert!(
         world
             .log()
-            .contains("client not told of a logout, giving up")
+            .contains("logout notification failed, giving up")
     );
 }
 
@@ -310,6 +311,66 @@ async fn an_answer_that_nothing_will_change_is_the_last_one(world: &World) {
         let why = &of_app.detail;
         assert!(why.contains("refused by the outbound guard"), "{why}");
     }
+}
+
+async fn an_app_that_takes_security_events_gets_a_session_revoked(world: &World) {
+    world.hosted.put(TOLD_AT, 500, String::new());
+    let app = App::register(world, |settings| {
+        settings.backchannel_logout = told_at(TOLD_AT);
+        settings.backchannel_logout_format = LogoutFormat::Caep10;
+    });
+    let app = app.await;
+    let browser = world.browser();
+    let tokens = sign_in(&app, &browser, world.alice()).await;
+    let ended_at = world.clock.now().as_secs();
+    browser.open(&logout(&tokens)).await;
+    // It is tried again as a logout token is, and 202 is success here (RFC 8935).
+    world.hosted.put(TOLD_AT, 202, String::new());
+    world.pass(Duration::from_mins(1));
+    deliver(world).await;
+    assert_eq!(waiting(world).await, 0);
+    assert_eq!(world.audit(AuditKind::LogoutDelivered).await.len(), 1);
+
+    let received = world.hosted.received(TOLD_AT);
+    assert_eq!(received.len(), 2);
+    let mut ids = Vec::new();
+    for token in &received {
+        assert!(
+            UnverifiedJws::parse(token)
+                .unwrap()
+                .header()
+                .is_typ("secevent+jwt")
+        );
+        let claims = verified_claims(world, token).await;
+        assert_eq!(claims["iss"], BASE);
+        assert_eq!(claims["aud"], app.id.as_str());
+        assert_eq!(
+            claims["events"],
+            json!({
+                "https://schemas.openid.net/secevent/caep/event-type/session-revoked":
+                    { "event_timestamp": ended_at },
+            })
+        );
+        assert_eq!(
+            claims["sub_id"],
+            json!({
+                "format": "complex",
+                "session": { "format": "opaque", "id": sid(world, &tokens).await },
+                "user": { "format": "iss_sub", "iss": BASE, "sub": world.alice().did.as_str() },
+            })
+        );
+        for absent in ["sub", "exp", "nonce", "sid"] {
+            assert!(claims.get(absent).is_none(), "{claims}");
+        }
+        ids.push(claims["jti"].clone());
+    }
+    assert_ne!(ids[0], ids[1]);
+
+    // For who expects a logout token, 202 is no answer.
+    let other = app_that_answers(world, 202).await;
+    let tokens = sign_in(&other, &browser, world.alice()).await;
+    browser.open(&logout(&tokens)).await;
+    assert_eq!(waiting(world).await, 1);
 }
 
 async fn an_app_that_does_not_answer_holds_nobody_up(world: &World) {
@@ -395,7 +456,7 @@ async fn a_kill_between_claim_and_answer_is_made_good_by_another_process(world: 
     assert_eq!(told[0]["sid"], sid(world, &tokens).await);
 }
 
-async fn of_fifty_sign_outs_each_sign_in_is_told_once(world: &World) {
+async fn of_fifty_sign_outs_each_sign_in_is_notified_once(world: &World) {
     let app = app_that_answers(world, 200).await;
     let browser = world.browser();
     let mut sids = Vec::new();

@@ -220,8 +220,8 @@ async fn people_are_asked_again_about_an_app_that_goes_elsewhere(world: &World) 
     app(world, &first).sign_in(&browser, world.alice()).await;
     let silent = async |told: &Value, redirect: &str| {
         let changes = [("prompt", "none"), ("redirect_uri", redirect)];
-        let errand = app(world, told).errand(&changes);
-        let back = browser.open(&errand.url).await.away();
+        let pending = app(world, told).begin_authorization(&changes);
+        let back = browser.open(&pending.url).await.away();
         parameter(&back, "error")
     };
     let asked = Some("consent_required".to_owned());
@@ -238,7 +238,7 @@ async fn people_are_asked_again_about_an_app_that_goes_elsewhere(world: &World) 
     for redirect in [REDIRECT, elsewhere] {
         assert_eq!(silent(&now, redirect).await, asked, "{redirect}");
     }
-    let again = app(world, &now).errand(&[("login_hint", "alice.test")]);
+    let again = app(world, &now).begin_authorization(&[("login_hint", "alice.test")]);
     let page = browser.open(&again.url).await;
     browser.allow(&page).await;
     assert_eq!(silent(&now, REDIRECT).await, None);

@@ -97,7 +97,11 @@ async fn kept(world: &World) -> Vec<String> {
 }
 
 pub(crate) async fn open(world: &World, app: &App<'_>) -> Answer {
-    world.browser().open(&app.errand(&[]).url).await.answer
+    world
+        .browser()
+        .open(&app.begin_authorization(&[]).url)
+        .await
+        .answer
 }
 
 async fn an_app_that_nobody_registered_signs_a_person_in(world: &World) {
@@ -112,8 +116,8 @@ async fn an_app_that_nobody_registered_signs_a_person_in(world: &World) {
     let app = App::known(world, ID, None);
     let browser = world.browser();
     // As libraries do (RFC 8707), of a server that does not know the app yet.
-    let errand = app.errand(&[("resource", BASE)]);
-    let login = browser.open(&errand.url).await;
+    let pending = app.begin_authorization(&[("resource", BASE)]);
+    let login = browser.open(&pending.url).await;
     let consent = browser.sign_in(&login, world.alice()).await;
     let page = consent.answer.text();
     for shown in [
@@ -126,7 +130,7 @@ async fn an_app_that_nobody_registered_signs_a_person_in(world: &World) {
     assert!(kept(world).await.is_empty());
     let back = browser.allow(&consent).await;
     assert_eq!(kept(world).await, [ID]);
-    let tokens = Tokens::of(&app.redeem(&errand, &errand.code(&back)).await);
+    let tokens = Tokens::of(&app.redeem(&pending, &pending.code(&back)).await);
     let renewed = Tokens::of(&app.refresh(&tokens.refresh).await);
     let told = app.userinfo(&renewed.access).await.ok();
     assert_eq!(told["sub"], world.alice().did.as_str());
@@ -135,8 +139,8 @@ async fn an_app_that_nobody_registered_signs_a_person_in(world: &World) {
     assert!(!client.settings.first_party && client.settings.require_pkce);
 
     // The person is asked once per browser, and the document was read once.
-    let errand = app.errand(&[]);
-    errand.code(&browser.open(&errand.url).await.away());
+    let pending = app.begin_authorization(&[]);
+    pending.code(&browser.open(&pending.url).await.away());
     assert_eq!(world.hosted.reads(ID), 1);
     assert_eq!(app.revoke(&renewed.refresh).await.status, 200);
 
@@ -154,12 +158,12 @@ async fn what_nobody_allowed_is_not_kept(world: &World) {
     put(world, &document(ID));
     let app = App::known(world, ID, None);
     let before = world.state().await;
-    let errand = app.errand(&[]);
+    let pending = app.begin_authorization(&[]);
     let browser = world.browser();
-    let login = browser.open(&errand.url).await;
+    let login = browser.open(&pending.url).await;
     assert_eq!(world.state().await, before);
     let consent = browser.sign_in(&login, world.alice()).await;
-    errand.refused(&browser.deny(&consent).await, "access_denied");
+    pending.refused(&browser.deny(&consent).await, "access_denied");
     assert!(kept(world).await.is_empty());
 
     // Nothing but the grants of a person who signs in is there for it.
@@ -172,7 +176,7 @@ async fn what_nobody_allowed_is_not_kept(world: &World) {
         &[("client_id", ID), ("token", "x")],
     );
     introspected.await.expect(401, "invalid_client");
-    let pushed = app.errand(&[]);
+    let pushed = app.begin_authorization(&[]);
     let query = url::Url::parse(&pushed.url).unwrap();
     let form: Vec<_> = query.query_pairs().into_owned().collect();
     let form: Vec<_> = form.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
@@ -208,13 +212,16 @@ async fn a_changed_document_takes_effect(world: &World) {
     answer.expect_page(400, "an address that is not registered for it");
     assert_eq!(world.hosted.reads(ID), 2);
     let query = [("redirect_uri", next), ("prompt", "consent")];
-    let login = world.browser().open(&app.errand(&query).url).await;
+    let login = world
+        .browser()
+        .open(&app.begin_authorization(&query).url)
+        .await;
     assert!(login.answer.text().contains("Renamed App"));
     let client = &world.aip().app.server.storage.list_clients().await.unwrap()[0];
     assert_eq!(client.settings.name, "Renamed App");
     assert_eq!(client.settings.redirect_uris[0].as_str(), next);
     // What the person allowed in this browser, they allowed to an app of another name elsewhere.
-    let again = app.errand(&[("redirect_uri", next)]);
+    let again = app.begin_authorization(&[("redirect_uri", next)]);
     let again = browser.open(&again.url).await;
     assert!(again.stayed(), "{again:?}");
     assert!(again.answer.text().contains("Renamed App"));
@@ -504,14 +511,14 @@ async fn another_replica_goes_on_with_a_sign_in(world: &World) {
     put(world, &document(ID));
     let app = App::known(world, ID, None);
     let browser = world.browser();
-    let errand = app.errand(&[]);
-    let login = browser.open(&errand.url).await;
+    let pending = app.begin_authorization(&[]);
+    let login = browser.open(&pending.url).await;
     world.restart().await;
     let consent = browser.sign_in(&login, world.alice()).await;
     world.restart().await;
     let back = browser.allow(&consent).await;
     world.restart().await;
-    Tokens::of(&app.redeem(&errand, &errand.code(&back)).await);
+    Tokens::of(&app.redeem(&pending, &pending.code(&back)).await);
     assert_eq!(world.hosted.reads(ID), 4);
 }
 
@@ -564,7 +571,7 @@ async fn an_app_of_the_operators_may_have_an_address_as_its_id(world: &World) {
     let plain = App::register(world, |_| {}).await;
     world.restart().await;
     let cost = async |app: &App<'_>| {
-        let request = Request::get(app.errand(&[]).url);
+        let request = Request::get(app.begin_authorization(&[]).url);
         let answer = world.send(request.body(Bytes::new()).unwrap()).await;
         statements(world, &answer)
     };
@@ -578,7 +585,8 @@ async fn who_names_many_apps_is_held_off_and_others_are_not(world: &World) {
     put(world, &document(ID));
     let ask = async |id: &str, network: &str| {
         let app = App::known(world, id, None);
-        let request = Request::get(app.errand(&[]).url).header("x-forwarded-for", network);
+        let request =
+            Request::get(app.begin_authorization(&[]).url).header("x-forwarded-for", network);
         world.send(request.body(Bytes::new()).unwrap()).await
     };
     // Names forty apps that nobody has used yet, and counts the refusals.
@@ -619,11 +627,11 @@ async fn no_more_apps_are_kept_than_may_be(world: &World) {
     app.sign_in(&world.browser(), world.alice()).await;
     let other = App::known(world, second, None);
     let browser = world.browser();
-    let errand = other.errand(&[]);
-    let login = browser.open(&errand.url).await;
+    let pending = other.begin_authorization(&[]);
+    let login = browser.open(&pending.url).await;
     let consent = browser.sign_in(&login, world.bob()).await;
     let back = browser.allow(&consent).await;
-    errand.refused(&back, "temporarily_unavailable");
+    pending.refused(&back, "temporarily_unavailable");
     let full = "no further clients with a metadata document";
     let log = world.log();
     let mut lines = log.lines().filter(|line| line.contains(full));

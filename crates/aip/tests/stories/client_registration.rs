@@ -546,17 +546,17 @@ async fn a_client_that_proves_itself_may_do_without_pkce_unless_the_server_deman
             metadata["token_endpoint_auth_method"] = json!(method);
             let told = told(&register(world, Some(&token), &metadata).await);
             let app = app(world, &told);
-            let errand = app.errand(&without);
+            let pending = app.begin_authorization(&without);
             let browser = world.browser();
-            let page = browser.open(&errand.url).await;
+            let page = browser.open(&pending.url).await;
             if demanded || method == "none" {
-                errand.refused(&page.away(), "invalid_request");
+                pending.refused(&page.away(), "invalid_request");
                 continue;
             }
             let consent = browser.sign_in(&page, world.alice()).await;
             let back = browser.allow(&consent).await;
-            let code = errand.code(&back);
-            let answer = app.redeem_with(&errand, &code, &[("code_verifier", "")]);
+            let code = pending.code(&back);
+            let answer = app.redeem_with(&pending, &code, &[("code_verifier", "")]);
             Tokens::of(&answer.await);
         }
     }

@@ -33,8 +33,8 @@ async fn a_new_app_cannot_ride_on_the_silent_sign_in_of_the_pds(world: &World) {
 
     // The PDS knows AIP and alice, and will not ask her again: AIP has to.
     let new = world.app().await;
-    let errand = new.errand(&[("login_hint", world.alice().did.as_str())]);
-    let at_pds = browser.open(&errand.url).await;
+    let pending = new.begin_authorization(&[("login_hint", world.alice().did.as_str())]);
+    let at_pds = browser.open(&pending.url).await;
     let callback = browser.at_pds(&at_pds, world.alice()).await;
     assert!(
         world
@@ -58,14 +58,14 @@ async fn a_new_app_cannot_ride_on_the_silent_sign_in_of_the_pds(world: &World) {
         );
     }
     assert_eq!(world.audit(AuditKind::GrantGiven).await.len(), 1);
-    errand.code(&browser.allow(&page).await);
+    pending.code(&browser.allow(&page).await);
 }
 
 async fn a_decision_that_our_page_did_not_send_is_refused(world: &World) {
     let app = world.app().await;
     let browser = world.browser();
-    let errand = app.errand(&[]);
-    let login = browser.open(&errand.url).await;
+    let pending = app.begin_authorization(&[]);
+    let login = browser.open(&pending.url).await;
     let page = browser.sign_in(&login, world.alice()).await;
     let form = page.form("consent");
     let before = world.dump().await;
@@ -101,11 +101,11 @@ async fn a_decision_that_our_page_did_not_send_is_refused(world: &World) {
     let other = world.browser();
     other.open(&format!("{BASE}/login")).await;
     let refused = other.submit(form.clone(), "allow").await;
-    refused.answer.expect_page(400, "This sign-in is over");
+    refused.answer.expect_page(400, "This sign-in has ended");
     let request = form.field("request").unwrap();
     let url = format!("{BASE}/consent?request={request}");
     let seen = other.open(&url).await;
-    seen.answer.expect_page(400, "This sign-in is over");
+    seen.answer.expect_page(400, "This sign-in has ended");
     let without_cookie = world.browser().submit(form.clone(), "allow").await;
     without_cookie.answer.expect_page(403, "cookie");
 
@@ -114,16 +114,16 @@ async fn a_decision_that_our_page_did_not_send_is_refused(world: &World) {
         before.without(&["browser_sessions"]),
         "nothing was spent or stored"
     );
-    errand.code(&browser.submit(form, "allow").await.away());
+    pending.code(&browser.submit(form, "allow").await.away());
 }
 
 async fn a_decision_is_taken_once_and_its_repeat_gets_the_same_answer(world: &World) {
-    const OVER: &str = "This sign-in is over";
+    const OVER: &str = "This sign-in has ended";
     let app = world.app().await;
     let browser = world.browser();
     for (decision, other_decision) in [("allow", "deny"), ("deny", "allow")] {
-        let errand = app.errand(&[("prompt", "consent select_account")]);
-        let login = browser.open(&errand.url).await;
+        let pending = app.begin_authorization(&[("prompt", "consent select_account")]);
+        let login = browser.open(&pending.url).await;
         let page = browser.sign_in(&login, world.alice()).await;
         let form = page.form("consent");
         let decide = async |browser: &Browser<'_>, decision: &str| {
@@ -151,7 +151,7 @@ async fn a_consent_is_for_one_app_and_its_scopes_only(world: &World) {
     app.sign_in(&browser, world.alice()).await;
 
     // Wider scopes: asked again, and told why.
-    let wider = app.errand(&[("scope", WIDER), ("login_hint", "alice.test")]);
+    let wider = app.begin_authorization(&[("scope", WIDER), ("login_hint", "alice.test")]);
     let at_pds = browser.open(&wider.url).await;
     let callback = browser.at_pds(&at_pds, world.alice()).await;
     let page = browser.open(callback.as_str()).await;
@@ -159,7 +159,11 @@ async fn a_consent_is_for_one_app_and_its_scopes_only(world: &World) {
 
     // The form of this request is no good for the other app's request.
     let login = browser
-        .open(&other.errand(&[("prompt", "select_account")]).url)
+        .open(
+            &other
+                .begin_authorization(&[("prompt", "select_account")])
+                .url,
+        )
         .await;
     let others = browser.sign_in(&login, world.alice()).await;
     let request = others.form("consent").field("request").unwrap().to_owned();
@@ -174,8 +178,8 @@ async fn a_consent_is_for_one_app_and_its_scopes_only(world: &World) {
 async fn what_the_query_of_a_page_says_changes_no_stored_request(world: &World) {
     let app = world.app().await;
     let browser = world.browser();
-    let errand = app.errand(&[]);
-    let login = browser.open(&errand.url).await;
+    let pending = app.begin_authorization(&[]);
+    let login = browser.open(&pending.url).await;
     let other_app = world.app().await;
     let evil = [
         ("scope", "atproto transition:generic"),
@@ -209,7 +213,7 @@ async fn what_the_query_of_a_page_says_changes_no_stored_request(world: &World) 
         .await
         .away();
     assert!(back.as_str().starts_with(REDIRECT));
-    let tokens = Tokens::of(&app.redeem(&errand, &errand.code(&back)).await);
+    let tokens = Tokens::of(&app.redeem(&pending, &pending.code(&back)).await);
     assert_eq!(tokens.answer["scope"], SCOPE);
 }
 
@@ -219,14 +223,14 @@ async fn a_person_is_asked_once_in_each_browser(world: &World) {
     app.sign_in(&browser, world.alice()).await;
 
     let hint = ("login_hint", "alice.test");
-    let again = app.errand(&[hint]);
+    let again = app.begin_authorization(&[hint]);
     let back = browser.open(&again.url).await.away();
     Tokens::of(&app.redeem(&again, &again.code(&back)).await);
 
-    let asked = app.errand(&[hint, ("prompt", "consent")]);
+    let asked = app.begin_authorization(&[hint, ("prompt", "consent")]);
     assert!(browser.open(&asked.url).await.has_form("consent"));
 
-    let elsewhere = app.errand(&[]);
+    let elsewhere = app.begin_authorization(&[]);
     let login = other.open(&elsewhere.url).await;
     assert!(
         other
@@ -241,26 +245,26 @@ async fn without_pages_the_app_is_told_what_is_missing(world: &World) {
     let browser = world.browser();
     let none = ("prompt", "none");
     let expect = async |app: &crate::app::App<'_>, changes: &[(&str, &str)], error: &str| {
-        let errand = app.errand(changes);
-        let page = browser.open(&errand.url).await;
-        errand.refused(&page.away(), error);
+        let pending = app.begin_authorization(changes);
+        let page = browser.open(&pending.url).await;
+        pending.refused(&page.away(), error);
     };
     expect(&app, &[none], "login_required").await;
     expect(&app, &[("prompt", "none login")], "invalid_request").await;
 
     app.sign_in(&browser, world.alice()).await;
-    let errand = app.errand(&[none]);
-    errand.code(&browser.open(&errand.url).await.away());
+    let pending = app.begin_authorization(&[none]);
+    pending.code(&browser.open(&pending.url).await.away());
     expect(&app, &[none, ("login_hint", "bob.test")], "login_required").await;
     expect(&app, &[none, ("scope", WIDER)], "consent_required").await;
     expect(&other, &[none], "consent_required").await;
 
     let login = browser
-        .open(&app.errand(&[("prompt", "select_account")]).url)
+        .open(&app.begin_authorization(&[("prompt", "select_account")]).url)
         .await;
     browser.sign_in(&login, world.bob()).await;
     expect(&app, &[none], "account_selection_required").await;
-    let chosen = app.errand(&[none, ("login_hint", "alice.test")]);
+    let chosen = app.begin_authorization(&[none, ("login_hint", "alice.test")]);
     chosen.code(&browser.open(&chosen.url).await.away());
     expect(
         &app,

@@ -19,7 +19,7 @@ on_both_engines!(
 
 /// Signs Alice in for the app and allows what is asked: where the app is told.
 async fn allowed(app: &App<'_>, browser: &Browser<'_>, changes: &[(&str, &str)]) -> Url {
-    let login = browser.open(&app.errand(changes).url).await;
+    let login = browser.open(&app.begin_authorization(changes).url).await;
     let page = browser.sign_in(&login, app.world.alice()).await;
     if page.stayed() {
         browser.allow(&page).await
@@ -42,7 +42,7 @@ async fn native<'w>(world: &'w World, redirect_uri: &str, first_party: bool) -> 
 async fn the_page_says_who_wants_what_from_whom_and_where_it_leads(world: &World) {
     let app = world.app().await;
     let browser = world.browser();
-    let login = browser.open(&app.errand(&[]).url).await;
+    let login = browser.open(&app.begin_authorization(&[]).url).await;
     let page = browser.sign_in(&login, world.alice()).await;
     for words in [
         "Example App",
@@ -64,8 +64,8 @@ async fn the_only_account_that_allowed_the_app_is_taken_unless_a_page_is_wanted(
     let (app, other) = (world.app().await, world.app().await);
     let browser = world.browser();
     app.sign_in(&browser, world.alice()).await;
-    let errand = app.errand(&[]);
-    errand.code(&browser.open(&errand.url).await.away());
+    let pending = app.begin_authorization(&[]);
+    pending.code(&browser.open(&pending.url).await.away());
     for change in [
         ("prompt", "select_account"),
         ("prompt", "login"),
@@ -74,26 +74,26 @@ async fn the_only_account_that_allowed_the_app_is_taken_unless_a_page_is_wanted(
         ("scope", WIDER),
         ("login_hint", "somebody.else.example"),
     ] {
-        let page = browser.open(&app.errand(&[change]).url).await;
+        let page = browser.open(&app.begin_authorization(&[change]).url).await;
         let app_told = !page.stayed() && page.away().as_str().starts_with(REDIRECT);
         assert!(!app_told, "{change:?}");
     }
-    let page = browser.open(&other.errand(&[]).url).await;
+    let page = browser.open(&other.begin_authorization(&[]).url).await;
     assert!(page.has_form("login"), "another app: {page:?}");
     let login = browser.open(&format!("{BASE}/login")).await;
     browser.sign_in(&login, world.bob()).await;
-    let page = browser.open(&app.errand(&[]).url).await;
+    let page = browser.open(&app.begin_authorization(&[]).url).await;
     assert!(page.has_form("login"), "which of the two? {page:?}");
 }
 
 async fn the_operators_own_app_is_not_asked_about_unless_it_wants_to(world: &World) {
     let app = App::register(world, |settings| settings.first_party = true).await;
     let browser = world.browser();
-    let errand = app.errand(&[]);
-    let login = browser.open(&errand.url).await;
+    let pending = app.begin_authorization(&[]);
+    let login = browser.open(&pending.url).await;
     let page = browser.sign_in(&login, world.alice()).await;
-    errand.code(&page.away());
-    let asking = app.errand(&[("login_hint", "alice.test"), ("prompt", "consent")]);
+    pending.code(&page.away());
+    let asking = app.begin_authorization(&[("login_hint", "alice.test"), ("prompt", "consent")]);
     assert!(browser.open(&asking.url).await.has_form("consent"));
 }
 
@@ -108,10 +108,10 @@ async fn not_even_the_operators_own_program_gets_a_code_without_a_click(world: &
         let redirect = ("redirect_uri", redirect_uri);
         let browser = world.browser();
         allowed(&app, &browser, &[redirect]).await;
-        let again = app.errand(&[redirect, ("login_hint", "alice.test")]);
+        let again = app.begin_authorization(&[redirect, ("login_hint", "alice.test")]);
         let page = browser.open(&again.url).await;
         assert!(page.has_form("consent"), "{redirect_uri}: {page:?}");
-        let silent = app.errand(&[redirect, ("prompt", "none")]);
+        let silent = app.begin_authorization(&[redirect, ("prompt", "none")]);
         let back = browser.open(&silent.url).await.away();
         let error = parameter(&back, "error");
         assert_eq!(error.as_deref(), Some("consent_required"), "{redirect_uri}");
@@ -128,11 +128,11 @@ async fn a_program_that_cannot_prove_which_one_it_is_is_asked_about_every_time(w
         let redirect = ("redirect_uri", redirect_uri);
         let browser = world.browser();
         allowed(&app, &browser, &[redirect]).await;
-        let again = app.errand(&[redirect, ("login_hint", "alice.test")]);
+        let again = app.begin_authorization(&[redirect, ("login_hint", "alice.test")]);
         let page = browser.open(&again.url).await;
         let asked = page.answer.text().contains("could pretend to be it");
         assert_eq!(asked, asked_again, "{redirect_uri}: {page:?}");
-        let silent = app.errand(&[redirect, ("prompt", "none")]);
+        let silent = app.begin_authorization(&[redirect, ("prompt", "none")]);
         let back = browser.open(&silent.url).await.away();
         let expected = asked_again.then(|| "consent_required".to_owned());
         assert_eq!(parameter(&back, "error"), expected, "{redirect_uri}");

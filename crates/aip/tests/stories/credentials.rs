@@ -111,13 +111,13 @@ async fn an_app_with_the_scope_gets_the_body_of_version_2(world: &World) {
     let app = trusted_app(world).await;
     let scope = format!("{SCOPE} {CREDENTIALS}");
     let browser = world.browser();
-    let errand = app.errand(&[("scope", &scope)]);
-    let login = browser.open(&errand.url).await;
+    let pending = app.begin_authorization(&[("scope", &scope)]);
+    let login = browser.open(&pending.url).await;
     let consent = browser.sign_in(&login, world.alice()).await;
     let page = consent.answer.text();
     assert!(page.contains("private key of your account"), "{page}");
     let back = browser.allow(&consent).await;
-    let tokens = Tokens::of(&app.redeem(&errand, &errand.code(&back)).await);
+    let tokens = Tokens::of(&app.redeem(&pending, &pending.code(&back)).await);
     assert!(
         tokens.answer["scope"]
             .as_str()
@@ -228,9 +228,9 @@ async fn without_the_scope_nothing_is_handed_out(world: &World) {
     // The client may not.
     let other = world.app().await;
     let scope = format!("{SCOPE} {CREDENTIALS}");
-    let errand = other.errand(&[("scope", &scope)]);
-    let away = world.browser().open(&errand.url).await.away();
-    errand.refused(&away, "invalid_scope");
+    let pending = other.begin_authorization(&[("scope", &scope)]);
+    let away = world.browser().open(&pending.url).await.away();
+    pending.refused(&away, "invalid_scope");
     let transition = format!("{SCOPE} transition:generic");
     let browser = world.browser();
     let all = other.sign_in_for(&browser, world.alice(), &transition);
@@ -323,18 +323,18 @@ async fn the_operators_own_app_needs_the_persons_yes_too(world: &World) {
     let app = app.await;
     let browser = world.browser();
     // For all else nobody is asked.
-    let errand = app.errand(&[]);
-    let login = browser.open(&errand.url).await;
+    let pending = app.begin_authorization(&[]);
+    let login = browser.open(&pending.url).await;
     let back = browser.sign_in(&login, world.alice()).await.away();
-    let narrow = Tokens::of(&app.redeem(&errand, &errand.code(&back)).await);
+    let narrow = Tokens::of(&app.redeem(&pending, &pending.code(&back)).await);
     has_none(&ask(&app, &narrow.access, "").await);
 
     // An app that names no scope asks for all that it may have.
     for scope in [wide.as_str(), ""] {
-        let silent = app.errand(&[("scope", scope), ("prompt", "none")]);
+        let silent = app.begin_authorization(&[("scope", scope), ("prompt", "none")]);
         let away = browser.open(&silent.url).await.away();
         silent.refused(&away, "consent_required");
-        let asking = app.errand(&[("scope", scope), ("login_hint", "alice.test")]);
+        let asking = app.begin_authorization(&[("scope", scope), ("login_hint", "alice.test")]);
         let page = browser.open(&asking.url).await;
         assert!(page.has_form("consent"), "{scope}: {page:?}");
         let text = page.answer.text();
@@ -345,16 +345,18 @@ async fn the_operators_own_app_needs_the_persons_yes_too(world: &World) {
     assert_eq!(handed_out(world).await, 0);
 
     // A yes is remembered, in that browser.
-    let asking = app.errand(&[("scope", &wide), ("login_hint", "alice.test")]);
+    let asking = app.begin_authorization(&[("scope", &wide), ("login_hint", "alice.test")]);
     let page = browser.open(&asking.url).await;
     let back = browser.allow(&page).await;
     let tokens = Tokens::of(&app.redeem(&asking, &asking.code(&back)).await);
     ask(&app, &tokens.access, "").await.ok();
     assert_eq!(handed_out(world).await, 1);
-    let silent = app.errand(&[("scope", &wide), ("prompt", "none")]);
+    let silent = app.begin_authorization(&[("scope", &wide), ("prompt", "none")]);
     silent.code(&browser.open(&silent.url).await.away());
     let other = world.browser();
-    let login = other.open(&app.errand(&[("scope", &wide)]).url).await;
+    let login = other
+        .open(&app.begin_authorization(&[("scope", &wide)]).url)
+        .await;
     let page = other.sign_in(&login, world.alice()).await;
     assert!(page.has_form("consent"), "{page:?}");
 }

@@ -27,10 +27,11 @@ on_both_engines!(
     a_delegate_acts_for_the_owner_with_what_both_allow,
     an_exchanged_token_acts_for_the_owner_and_says_who_acts,
     delegations_are_not_passed_on,
-    what_is_taken_back_is_over_within_a_second_at_every_replica,
+    what_is_taken_back_ends_within_a_second_at_every_replica,
     a_delegation_ends_with_its_time_its_session_and_the_token_that_it_came_from,
     a_token_is_exchanged_by_its_own_client_with_its_own_key_alone,
     many_exchanges_at_once_share_one_grant,
+    an_exchanged_token_ends_when_its_resource_is_taken_from_the_app,
     an_owner_lets_nobody_act_by_a_form_that_is_not_right,
 );
 
@@ -72,7 +73,7 @@ fn form(world: &World, page: &Page) -> Form {
 }
 
 /// Alice lets bob do that. Returns her browser and the account page that she sees then.
-async fn delegate<'w>(world: &'w World, preset: &str) -> (Browser<'w>, Page) {
+pub(crate) async fn delegate<'w>(world: &'w World, preset: &str) -> (Browser<'w>, Page) {
     let (browser, page) = alices_browser(world).await;
     let form = form(world, &page).set("preset", preset);
     let at_pds = browser.submit(form, "delegate").await;
@@ -369,7 +370,7 @@ async fn delegations_are_not_passed_on(world: &World) {
     assert_eq!(own["did"], world.bob().did.as_str());
 }
 
-async fn what_is_taken_back_is_over_within_a_second_at_every_replica(world: &World) {
+async fn what_is_taken_back_ends_within_a_second_at_every_replica(world: &World) {
     let one = world.replica().await;
     let other = world.aip();
     let (browser, _) = delegate(world, "posts").await;
@@ -556,6 +557,74 @@ async fn many_exchanges_at_once_share_one_grant(world: &World) {
     tokens.dedup();
     assert_eq!(tokens.len(), 20);
     assert_eq!(world.dump().await.count("grants"), 2, "bob's own, and one");
+
+    // There are so many at a time and no more: of two more the last is there, and the oldest two are not.
+    let mut late = Vec::new();
+    for _ in 0..2 {
+        world.pass(Duration::from_secs(1));
+        late.push(access_token(&exchange(&app, &bobs.access).await));
+    }
+    let is_active = async |token: &str| app.introspect(token).await.ok()["active"] == true;
+    let mut active = 0;
+    for token in &tokens {
+        active += usize::from(is_active(token).await);
+    }
+    assert_eq!(active, 18);
+    assert!(is_active(&late[0]).await && is_active(&late[1]).await);
+    assert_eq!(
+        world.dump().await.count("access_tokens"),
+        21,
+        "and bob's own"
+    );
+}
+
+async fn an_exchanged_token_ends_when_its_resource_is_taken_from_the_app(world: &World) {
+    let (api, photos) = ("https://api.example.org/v1", "urn:example:photos");
+    delegate(world, "posts").await;
+    let app = App::register(world, |settings| {
+        may_exchange(settings);
+        settings.resources = format!("{api} {photos}").parse().unwrap();
+    });
+    let app = app.await;
+    let pending =
+        app.begin_authorization(&[("resource", BASE), ("resource", api), ("resource", photos)]);
+    let browser = world.browser();
+    let login = browser.open(&pending.url).await;
+    let consent = browser.sign_in(&login, world.bob()).await;
+    let code = pending.code(&browser.allow(&consent).await);
+    let bobs = Tokens::of(&app.redeem(&pending, &code).await);
+    let exchanged_for = async |resources: &[&str]| {
+        let mut form = exchange_form(world, &bobs.access);
+        form.extend(resources.iter().map(|it| ("resource", *it)));
+        access_token(&app.token(&form).await)
+    };
+    let of_api = exchanged_for(&[api]).await;
+    let of_both = exchanged_for(&[api, photos]).await;
+    let of_all = exchanged_for(&[]).await;
+    // The same of a token that was narrowed without an exchange.
+    let narrow = [
+        ("grant_type", "refresh_token"),
+        ("refresh_token", &bobs.refresh),
+        ("resource", api),
+    ];
+    let bobs_own = Tokens::of(&app.token(&narrow).await).access;
+    let audience = async |token: &str| app.introspect(token).await.ok()["aud"].clone();
+    assert_eq!(audience(&of_api).await, api);
+    assert_eq!(audience(&bobs_own).await, api);
+
+    let server = world.aip().app.server.clone();
+    let stored = server.storage.client(&app.id).await.unwrap().unwrap();
+    let mut settings = stored.settings;
+    settings.resources = photos.parse().unwrap();
+    server.update_client(&app.id, settings).await.unwrap();
+
+    for token in [&of_api, &bobs_own] {
+        let told = app.introspect(token).await.ok();
+        assert_eq!(told, json!({"active": false}), "it was for nothing else");
+    }
+    assert_eq!(audience(&of_both).await, photos);
+    assert_eq!(audience(&of_all).await, json!([BASE, photos]));
+    app.query(&of_all, GET_SESSION).await.ok();
 }
 
 async fn an_owner_lets_nobody_act_by_a_form_that_is_not_right(world: &World) {

@@ -167,9 +167,9 @@ async fn a_person_who_is_signed_in_is_asked_all_the_same(world: &World) {
     })
     .await;
     let browser = world.browser();
-    let errand = app.errand(&[]);
-    let login = browser.open(&errand.url).await;
-    errand.code(&browser.sign_in(&login, world.alice()).await.away());
+    let pending = app.begin_authorization(&[]);
+    let login = browser.open(&pending.url).await;
+    pending.code(&browser.sign_in(&login, world.alice()).await.away());
     for _ in 0..2 {
         let codes = ask(&app).await;
         let login = enter(&browser, &codes.user).await;
@@ -249,7 +249,7 @@ async fn a_code_expires_for_the_device_and_for_the_person(world: &World) {
     world.pass(Duration::from_mins(31));
     poll(&app, &codes).await.expect(400, "expired_token");
     let done = browser.submit(page.form("consent"), "allow").await;
-    done.answer.expect_page(400, "over");
+    done.answer.expect_page(400, "This sign-in has ended");
     let page = enter(&browser, &late.user).await;
     page.answer.expect_page(400, "There is no such code");
     assert_eq!(world.state().await.count("grants"), 0);
@@ -352,10 +352,18 @@ async fn a_link_past_the_code_is_worth_nothing_in_another_browser(world: &World)
     assert!(request.starts_with("device."), "{request}");
     let link = format!("{BASE}/login?request={request}");
     let victim = world.browser();
-    victim.open(&link).await.answer.expect_page(400, "over");
+    victim
+        .open(&link)
+        .await
+        .answer
+        .expect_page(400, "This sign-in has ended");
     // Nor with a sign-in of the victim's own under way.
     victim.open(&app_page(world).await).await;
-    victim.open(&link).await.answer.expect_page(400, "over");
+    victim
+        .open(&link)
+        .await
+        .answer
+        .expect_page(400, "This sign-in has ended");
     assert!(mallory.open(&link).await.has_form("login"));
     // The page of the code takes no form of another site.
     let page = victim.open(&codes.link).await;
@@ -365,7 +373,7 @@ async fn a_link_past_the_code_is_worth_nothing_in_another_browser(world: &World)
 }
 
 async fn app_page(world: &World) -> String {
-    world.app().await.errand(&[]).url
+    world.app().await.begin_authorization(&[]).url
 }
 
 async fn a_form_cannot_say_who_the_person_is(world: &World) {

@@ -270,18 +270,18 @@ async fn a_key_that_was_named_in_the_browser_binds_the_code(world: &World) {
     for app in [world.app().await, world.public_app().await] {
         let app = app.with_dpop();
         let jkt = app.key().public().thumbprint();
-        let errand = app.errand(&[("dpop_jkt", jkt.as_str())]);
+        let pending = app.begin_authorization(&[("dpop_jkt", jkt.as_str())]);
         let browser = world.browser();
-        let login = browser.open(&errand.url).await;
+        let login = browser.open(&pending.url).await;
         let consent = browser.sign_in(&login, world.alice()).await;
-        let code = errand.code(&browser.allow(&consent).await);
+        let code = pending.code(&browser.allow(&consent).await);
         let before = world.state().await.without(&["replays"]);
         for other in [app.without_key(), app.with_another_key()] {
-            let answer = other.redeem(&errand, &code).await;
+            let answer = other.redeem(&pending, &code).await;
             answer.expect(400, "invalid_grant").logged("DPoP key");
         }
         assert_eq!(world.state().await.without(&["replays"]), before);
-        let tokens = Tokens::of(&app.redeem(&errand, &code).await);
+        let tokens = Tokens::of(&app.redeem(&pending, &code).await);
         assert_eq!(tokens.answer["token_type"], "DPoP");
         app.userinfo(&tokens.access).await.ok();
         let refused = app.with_another_key().userinfo(&tokens.access).await;
@@ -294,9 +294,9 @@ async fn a_key_that_was_named_in_the_browser_binds_the_code(world: &World) {
         &long,
         "not/base64url+of/a/SHA-256/hash/at/all+++++",
     ] {
-        let errand = app.errand(&[("dpop_jkt", jkt)]);
-        let page = world.browser().open(&errand.url).await;
-        errand.refused(&page.away(), "invalid_request");
+        let pending = app.begin_authorization(&[("dpop_jkt", jkt)]);
+        let page = world.browser().open(&pending.url).await;
+        pending.refused(&page.away(), "invalid_request");
         page.answer.logged("dpop_jkt");
     }
 }

@@ -141,8 +141,9 @@ async fn what_an_app_wants_signed_with_eddsa_verifies(world: &World) {
     assert_eq!(app.introspect(&tokens.access).await.ok()["active"], true);
 
     // It comes back as a hint, and a forged one does not.
-    let errand = app.errand(&[("prompt", "none"), ("id_token_hint", tokens.id_token())]);
-    errand.code(&browser.open(&errand.url).await.away());
+    let pending =
+        app.begin_authorization(&[("prompt", "none"), ("id_token_hint", tokens.id_token())]);
+    pending.code(&browser.open(&pending.url).await.away());
     let forged = format!("{}A", &tokens.id_token()[..tokens.id_token().len() - 1]);
     let (head, signature) = tokens.id_token().rsplit_once('.').unwrap();
     let swapped: String = signature.chars().rev().collect();
@@ -150,8 +151,8 @@ async fn what_an_app_wants_signed_with_eddsa_verifies(world: &World) {
         if forged == tokens.id_token() {
             continue;
         }
-        let errand = app.errand(&[("prompt", "none"), ("id_token_hint", &forged)]);
-        errand.refused(&browser.open(&errand.url).await.away(), "invalid_request");
+        let pending = app.begin_authorization(&[("prompt", "none"), ("id_token_hint", &forged)]);
+        pending.refused(&browser.open(&pending.url).await.away(), "invalid_request");
     }
     // Others go on with what they are registered for.
     let usual = world.app().await.sign_in(&browser, world.alice()).await;
@@ -178,6 +179,7 @@ async fn a_key_that_follows_another_is_taken_over(world: &World) {
     assert_eq!(app.introspect(&tokens.access).await.ok()["active"], true);
     keys.retire(&first, now).unwrap();
     world.restart_with(keys).await;
-    let errand = app.errand(&[("prompt", "none"), ("id_token_hint", tokens.id_token())]);
-    errand.code(&browser.open(&errand.url).await.away());
+    let pending =
+        app.begin_authorization(&[("prompt", "none"), ("id_token_hint", tokens.id_token())]);
+    pending.code(&browser.open(&pending.url).await.away());
 }

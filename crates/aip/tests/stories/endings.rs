@@ -102,18 +102,18 @@ async fn a_pds_that_asks_for_a_pause_is_left_alone_by_the_keeper(world: &World) 
 async fn a_client_that_is_deleted_during_an_exchange_leaves_nothing_alive(world: &World) {
     let app = world.app().await;
     let browser = world.browser();
-    let errand = app.errand(&[]);
-    let login = browser.open(&errand.url).await;
+    let pending = app.begin_authorization(&[]);
+    let login = browser.open(&pending.url).await;
     let at_pds = browser.sign_in_as(&login, "alice.test").await;
     let callback = browser.at_pds(&at_pds, world.alice()).await;
     let consent = browser.open(callback.as_str()).await;
-    let code = errand.code(&browser.allow(&consent).await);
+    let code = pending.code(&browser.allow(&consent).await);
     let delete = async || {
         let server = &world.aip().app.server;
         let now = server.clock.now();
         server.storage.delete_client(&app.id, now).await.unwrap()
     };
-    let (answer, deleted) = tokio::join!(app.redeem(&errand, &code), delete());
+    let (answer, deleted) = tokio::join!(app.redeem(&pending, &code), delete());
     assert!(deleted);
     if answer.status.is_success() {
         let access = answer.json()["access_token"].as_str().unwrap().to_owned();
@@ -187,12 +187,12 @@ async fn an_ended_session_is_told_everywhere_and_the_same_browser_signs_in_again
     assert_eq!((ended.len(), ended[0].detail.as_str()), (1, "refused"));
 
     // The browser's cookies know alice; what they lead to is over, and nothing comes of that.
-    let errand = app.errand(&[]);
-    let login = browser.open(&errand.url).await;
+    let pending = app.begin_authorization(&[]);
+    let login = browser.open(&pending.url).await;
     let at_pds = browser.sign_in_as(&login, "alice.test").await;
     let callback = browser.at_pds(&at_pds, world.alice()).await;
     let back = browser.open(callback.as_str()).await;
-    let tokens = Tokens::of(&app.redeem(&errand, &errand.code(&back.away())).await);
+    let tokens = Tokens::of(&app.redeem(&pending, &pending.code(&back.away())).await);
     app.query(&tokens.access, GET_SESSION).await.ok();
 }
 

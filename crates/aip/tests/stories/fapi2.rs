@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use url::Url;
 
 use crate::answer::Answer;
-use crate::app::{App, AssertionClaims, Errand, Tokens, sign};
+use crate::app::{App, AssertionClaims, PendingAuthorization, Tokens, sign};
 use crate::on_both_engines;
 use crate::world::{BASE, World};
 
@@ -25,7 +25,7 @@ on_both_engines!(
     an_assertion_names_the_issuer_alone_under_the_profile,
     an_assertion_with_rs256_is_refused_under_the_profile,
     assertions_with_ps256_and_eddsa_are_accepted_under_the_profile,
-    a_code_of_the_profile_is_over_after_a_minute,
+    a_code_of_the_profile_expires_after_a_minute,
     clients_weaker_than_the_profile_are_not_registered,
 );
 
@@ -36,8 +36,8 @@ async fn fapi2_app(world: &World) -> App<'_> {
     app.await.with_dpop()
 }
 
-async fn push(app: &App<'_>, errand: &Errand) -> Answer {
-    let url = Url::parse(&errand.url).unwrap();
+async fn push(app: &App<'_>, pending: &PendingAuthorization) -> Answer {
+    let url = Url::parse(&pending.url).unwrap();
     let form: Vec<_> = url.query_pairs().into_owned().collect();
     let form: Vec<_> = form.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
     let answer = app.post("/oauth/par", &form).await;
@@ -49,8 +49,8 @@ async fn push(app: &App<'_>, errand: &Errand) -> Answer {
 }
 
 /// The code that alice's browser brings back.
-async fn code(app: &App<'_>, errand: &Errand) -> String {
-    let pushed = push(app, errand).await;
+async fn code(app: &App<'_>, pending: &PendingAuthorization) -> String {
+    let pushed = push(app, pending).await;
     assert_eq!(pushed.status, 201, "{}", pushed.text());
     let uri = pushed.json()["request_uri"].as_str().unwrap().to_owned();
     let query = [("client_id", app.id.as_str()), ("request_uri", &*uri)];
@@ -60,14 +60,14 @@ async fn code(app: &App<'_>, errand: &Errand) -> String {
         .open(&format!("{BASE}/oauth/authorize?{query}"))
         .await;
     let consent = browser.sign_in(&login, app.world.alice()).await;
-    errand.code(&browser.allow(&consent).await)
+    pending.code(&browser.allow(&consent).await)
 }
 
 async fn an_app_of_the_profile_signs_in_with_everything_it_demands(world: &World) {
     let app = fapi2_app(world).await;
-    let errand = app.errand(&[]);
-    let code = code(&app, &errand).await;
-    let tokens = Tokens::of(&app.redeem(&errand, &code).await);
+    let pending = app.begin_authorization(&[]);
+    let code = code(&app, &pending).await;
+    let tokens = Tokens::of(&app.redeem(&pending, &code).await);
     assert_eq!(tokens.answer["token_type"], "DPoP");
     app.userinfo(&tokens.access).await.ok();
     let refused = app.without_key().userinfo(&tokens.access).await;
@@ -76,9 +76,9 @@ async fn an_app_of_the_profile_signs_in_with_everything_it_demands(world: &World
 
 async fn a_refresh_token_of_the_profile_stays_the_same(world: &World) {
     let app = fapi2_app(world).await;
-    let errand = app.errand(&[]);
-    let code = code(&app, &errand).await;
-    let tokens = Tokens::of(&app.redeem(&errand, &code).await);
+    let pending = app.begin_authorization(&[]);
+    let code = code(&app, &pending).await;
+    let tokens = Tokens::of(&app.redeem(&pending, &code).await);
     // Its life begins anew with each use, as that of a successor would.
     for days in [0, 29, 29] {
         world.pass(Duration::from_hours(24 * days));
@@ -103,9 +103,9 @@ async fn a_refresh_token_of_the_profile_stays_the_same(world: &World) {
 
 async fn a_request_that_was_not_pushed_is_refused_under_the_profile(world: &World) {
     let app = fapi2_app(world).await;
-    let errand = app.errand(&[]);
-    let page = world.browser().open(&errand.url).await;
-    errand.refused(&page.away(), "invalid_request");
+    let pending = app.begin_authorization(&[]);
+    let page = world.browser().open(&pending.url).await;
+    pending.refused(&page.away(), "invalid_request");
 }
 
 async fn a_pushed_request_weaker_than_the_profile_is_refused(world: &World) {
@@ -116,21 +116,25 @@ async fn a_pushed_request_weaker_than_the_profile_is_refused(world: &World) {
         ("redirect_uri", "https://app.example.org/callback/"),
         ("redirect_uri", ""),
     ] {
-        let refused = push(&app, &app.errand(&[(name, value)])).await;
+        let refused = push(&app, &app.begin_authorization(&[(name, value)])).await;
         refused.expect(400, "invalid_request");
     }
-    let refused = push(&app, &app.errand(&[("response_type", "code token")])).await;
+    let refused = push(
+        &app,
+        &app.begin_authorization(&[("response_type", "code token")]),
+    )
+    .await;
     refused.expect(400, "unsupported_response_type");
     assert_eq!(world.dump().await.count("authorization_requests"), 0);
 }
 
 async fn a_token_request_without_a_proof_is_refused_under_the_profile(world: &World) {
     let app = fapi2_app(world).await;
-    let errand = app.errand(&[]);
-    let code = code(&app, &errand).await;
-    let refused = app.without_key().redeem(&errand, &code).await;
+    let pending = app.begin_authorization(&[]);
+    let code = code(&app, &pending).await;
+    let refused = app.without_key().redeem(&pending, &code).await;
     refused.expect(400, "invalid_dpop_proof");
-    Tokens::of(&app.redeem(&errand, &code).await);
+    Tokens::of(&app.redeem(&pending, &code).await);
 }
 
 async fn introspect_with(app: &App<'_>, assertion: &str) -> Answer {
@@ -192,19 +196,19 @@ async fn assertions_with_ps256_and_eddsa_are_accepted_under_the_profile(world: &
             settings.security_profile = SecurityProfile::Fapi2;
         });
         let app = app.await.with_assertion_key(key).with_dpop();
-        let errand = app.errand(&[]);
-        let code = code(&app, &errand).await;
-        let tokens = Tokens::of(&app.redeem(&errand, &code).await);
+        let pending = app.begin_authorization(&[]);
+        let code = code(&app, &pending).await;
+        let tokens = Tokens::of(&app.redeem(&pending, &code).await);
         app.userinfo(&tokens.access).await.ok();
     }
 }
 
-async fn a_code_of_the_profile_is_over_after_a_minute(world: &World) {
+async fn a_code_of_the_profile_expires_after_a_minute(world: &World) {
     let app = fapi2_app(world).await;
-    let errand = app.errand(&[]);
-    let code = code(&app, &errand).await;
+    let pending = app.begin_authorization(&[]);
+    let code = code(&app, &pending).await;
     world.pass(Duration::from_mins(1));
-    let refused = app.redeem(&errand, &code).await;
+    let refused = app.redeem(&pending, &code).await;
     refused.expect(400, "invalid_grant");
 }
 

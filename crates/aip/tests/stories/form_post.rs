@@ -4,7 +4,7 @@
 use aip_storage::client::ApplicationType;
 use serde_json::json;
 
-use crate::app::{App, Errand, REDIRECT, Tokens};
+use crate::app::{App, PendingAuthorization, REDIRECT, Tokens};
 use crate::browser::Page;
 use crate::html::Form;
 use crate::on_both_engines;
@@ -47,27 +47,27 @@ fn form_of(world: &World, page: &Page) -> Form {
     form
 }
 
-fn code_in(errand: &Errand, form: &Form) -> String {
-    assert_eq!(form.field("state"), Some(errand.state.as_str()));
+fn code_in(pending: &PendingAuthorization, form: &Form) -> String {
+    assert_eq!(form.field("state"), Some(pending.state.as_str()));
     form.field("code").unwrap().to_owned()
 }
 
 async fn a_code_is_posted_to_the_app(world: &World) {
     let app = world.app().await;
     let browser = world.browser();
-    let errand = app.errand(&[FORM_POST]);
-    let login = browser.open(&errand.url).await;
+    let pending = app.begin_authorization(&[FORM_POST]);
+    let login = browser.open(&pending.url).await;
     let consent = browser.sign_in(&login, world.alice()).await;
     let page = browser.submit(consent.form("consent"), "allow").await;
-    let code = code_in(&errand, &form_of(world, &page));
-    Tokens::of(&app.redeem(&errand, &code).await);
+    let code = code_in(&pending, &form_of(world, &page));
+    Tokens::of(&app.redeem(&pending, &code).await);
 
     // Without any page of ours in between, and in a query if that is what the app asks for.
-    let silent = app.errand(&[FORM_POST, ("prompt", "none")]);
+    let silent = app.begin_authorization(&[FORM_POST, ("prompt", "none")]);
     let page = browser.open(&silent.url).await;
     let code = code_in(&silent, &form_of(world, &page));
     Tokens::of(&app.redeem(&silent, &code).await);
-    let query = app.errand(&[("response_mode", "query"), ("prompt", "none")]);
+    let query = app.begin_authorization(&[("response_mode", "query"), ("prompt", "none")]);
     query.code(&browser.open(&query.url).await.away());
 
     let document = world.get("/.well-known/openid-configuration").await.ok();
@@ -87,32 +87,32 @@ async fn errors_are_posted_too(world: &World) {
         (("prompt", "none"), "login_required"),
         (("id_token_hint", "garbage"), "invalid_request"),
     ] {
-        let errand = app.errand(&[FORM_POST, change]);
-        let page = browser.open(&errand.url).await;
+        let pending = app.begin_authorization(&[FORM_POST, change]);
+        let page = browser.open(&pending.url).await;
         let form = form_of(world, &page);
         assert_eq!(form.field("error"), Some(error));
-        assert_eq!(form.field("state"), Some(errand.state.as_str()));
+        assert_eq!(form.field("state"), Some(pending.state.as_str()));
         assert!(form.field("error_description").is_some());
         assert_eq!(form.field("code"), None);
         page.answer.logged(error);
     }
     assert_eq!(world.dump().await, before, "nothing was stored");
 
-    let errand = app.errand(&[FORM_POST]);
-    let login = browser.open(&errand.url).await;
+    let pending = app.begin_authorization(&[FORM_POST]);
+    let login = browser.open(&pending.url).await;
     let consent = browser.sign_in(&login, world.alice()).await;
     let page = browser.submit(consent.form("consent"), "deny").await;
     let form = form_of(world, &page);
     assert_eq!(form.field("error"), Some("access_denied"));
-    assert_eq!(form.field("state"), Some(errand.state.as_str()));
+    assert_eq!(form.field("state"), Some(pending.state.as_str()));
 }
 
 async fn a_second_click_gets_the_same_form(world: &World) {
     let app = world.app().await;
     for button in ["allow", "deny"] {
         let browser = world.browser();
-        let errand = app.errand(&[FORM_POST, ("prompt", "consent")]);
-        let login = browser.open(&errand.url).await;
+        let pending = app.begin_authorization(&[FORM_POST, ("prompt", "consent")]);
+        let login = browser.open(&pending.url).await;
         let consent = browser.sign_in(&login, world.alice()).await;
         let first = browser.submit(consent.form("consent"), button).await;
         let second = browser.submit(consent.form("consent"), button).await;
@@ -126,9 +126,9 @@ async fn a_second_click_gets_the_same_form(world: &World) {
 async fn a_fragment_is_refused_and_so_is_a_form_for_a_program(world: &World) {
     let app = world.app().await;
     for mode in ["fragment", "web_message", "form_post.jwt"] {
-        let errand = app.errand(&[("response_mode", mode)]);
-        let back = world.browser().open(&errand.url).await.away();
-        let told = errand.refused(&back, "invalid_request");
+        let pending = app.begin_authorization(&[("response_mode", mode)]);
+        let back = world.browser().open(&pending.url).await.away();
+        let told = pending.refused(&back, "invalid_request");
         assert!(told.contains("response_mode"), "{told}");
         assert_eq!(back.fragment(), None);
     }
@@ -137,8 +137,10 @@ async fn a_fragment_is_refused_and_so_is_a_form_for_a_program(world: &World) {
         settings.application_type = ApplicationType::Native;
         settings.redirect_uris = vec![program.parse().unwrap()];
     });
-    let errand = native.await.errand(&[FORM_POST, ("redirect_uri", program)]);
-    let back = world.browser().open(&errand.url).await.away();
+    let pending = native
+        .await
+        .begin_authorization(&[FORM_POST, ("redirect_uri", program)]);
+    let back = world.browser().open(&pending.url).await.away();
     assert!(back.as_str().starts_with(program), "{back}");
     assert!(back.as_str().contains("error=invalid_request"), "{back}");
 }
@@ -146,7 +148,7 @@ async fn a_fragment_is_refused_and_so_is_a_form_for_a_program(world: &World) {
 async fn what_the_app_sent_is_escaped_in_the_form(world: &World) {
     let app = world.app().await;
     let state = "\"></form><script>alert(1)</script>'&amp;";
-    let errand = app.errand(&[FORM_POST, ("state", state), ("prompt", "none")]);
-    let page = world.browser().open(&errand.url).await;
+    let pending = app.begin_authorization(&[FORM_POST, ("state", state), ("prompt", "none")]);
+    let page = world.browser().open(&pending.url).await;
     assert_eq!(form_of(world, &page).field("state"), Some(state));
 }

@@ -14,7 +14,7 @@ use crate::world::{BASE, World};
 on_both_engines!(
     the_browser_opens_the_addresses_of_the_apps_that_were_signed_in_to_here,
     the_page_frames_these_apps_and_nothing_else,
-    an_app_is_told_at_the_host_of_its_redirect_uris,
+    an_app_is_notified_at_the_host_of_its_redirect_uris,
 );
 
 const TOLD_AT: &str = "https://app.example.org/front-channel";
@@ -138,7 +138,7 @@ async fn the_page_frames_these_apps_and_nothing_else(world: &World) {
     assert!(!page.text().contains("b='\""), "{}", page.text());
 }
 
-async fn an_app_is_told_at_the_host_of_its_redirect_uris(world: &World) {
+async fn an_app_is_notified_at_the_host_of_its_redirect_uris(world: &World) {
     let server = world.aip().app.server.clone();
     let before = world.dump().await;
     for uri in [

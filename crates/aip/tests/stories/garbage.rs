@@ -124,10 +124,10 @@ async fn garbage_on_every_endpoint_is_the_callers_error_and_stores_nothing(world
 async fn every_page_and_every_token_answer_is_closed_to_others(world: &World) {
     let app = world.app().await;
     let browser = world.browser();
-    let errand = app.errand(&[]);
-    let login = browser.open(&errand.url).await;
+    let pending = app.begin_authorization(&[]);
+    let login = browser.open(&pending.url).await;
     let consent = browser.sign_in(&login, world.alice()).await;
-    let code = errand.code(
+    let code = pending.code(
         &browser
             .submit(consent.form("consent"), "allow")
             .await
@@ -159,7 +159,7 @@ async fn every_page_and_every_token_answer_is_closed_to_others(world: &World) {
                 .contains("max-age")
         );
     }
-    for answer in [app.redeem(&errand, &code).await, app.refresh("x").await] {
+    for answer in [app.redeem(&pending, &code).await, app.refresh("x").await] {
         assert_eq!(answer.header("cache-control"), "no-store");
         assert_eq!(answer.header("pragma"), "no-cache");
         assert_eq!(answer.header("access-control-allow-origin"), "*");

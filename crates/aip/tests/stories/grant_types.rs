@@ -28,14 +28,14 @@ async fn a_grant_that_an_app_is_not_registered_for_is_refused(world: &World) {
     server.update_client(&app.id, settings).await.unwrap();
 
     let before = world.state().await;
-    let errand = app.errand(&[]);
-    let page = world.browser().open(&errand.url).await;
-    errand.refused(&page.away(), "unauthorized_client");
+    let pending = app.begin_authorization(&[]);
+    let page = world.browser().open(&pending.url).await;
+    pending.refused(&page.away(), "unauthorized_client");
     let refused = app.refresh(&tokens.refresh).await;
     refused
         .expect(400, "unauthorized_client")
         .logged("not registered for the grant type `refresh_token`");
-    let refused = app.redeem(&errand, "any").await;
+    let refused = app.redeem(&pending, "any").await;
     refused.expect(400, "unauthorized_client");
     assert_eq!(world.state().await, before);
 
@@ -56,12 +56,12 @@ async fn an_app_without_the_grant_gets_no_refresh_token(world: &World) {
         grants(settings, &[GrantType::AuthorizationCode]);
     });
     let app = app.await;
-    let errand = app.errand(&[]);
+    let pending = app.begin_authorization(&[]);
     let browser = world.browser();
-    let login = browser.open(&errand.url).await;
+    let login = browser.open(&pending.url).await;
     let consent = browser.sign_in(&login, world.alice()).await;
-    let code = errand.code(&browser.allow(&consent).await);
-    let answer = app.redeem(&errand, &code).await.ok();
+    let code = pending.code(&browser.allow(&consent).await);
+    let answer = app.redeem(&pending, &code).await.ok();
     assert_eq!(answer.get("refresh_token"), None);
     let access = answer["access_token"].as_str().unwrap();
     app.userinfo(access).await.ok();
@@ -103,20 +103,20 @@ async fn grants_that_nobody_could_use_are_not_registered(world: &World) {
 
 async fn an_app_of_bound_tokens_gets_none_without_a_proof(world: &World) {
     let app = App::register(world, |it| it.dpop_bound_access_tokens = true).await;
-    let errand = app.errand(&[]);
+    let pending = app.begin_authorization(&[]);
     let browser = world.browser();
-    let login = browser.open(&errand.url).await;
+    let login = browser.open(&pending.url).await;
     let consent = browser.sign_in(&login, world.alice()).await;
-    let code = errand.code(&browser.allow(&consent).await);
+    let code = pending.code(&browser.allow(&consent).await);
     let before = world.state().await;
-    let refused = app.redeem(&errand, &code).await;
+    let refused = app.redeem(&pending, &code).await;
     refused
         .expect(400, "invalid_dpop_proof")
         .logged("there must be a DPoP proof");
     assert_eq!(world.state().await, before);
 
     let bound = app.with_dpop();
-    let tokens = crate::app::Tokens::of(&bound.redeem(&errand, &code).await);
+    let tokens = crate::app::Tokens::of(&bound.redeem(&pending, &code).await);
     assert_eq!(tokens.answer["token_type"], "DPoP");
     let refused = bound.without_key().refresh(&tokens.refresh).await;
     refused.expect(400, "invalid_dpop_proof");

@@ -28,9 +28,9 @@ const WIDER: &str = "atproto openid profile repo:app.bsky.feed.like repo:app.bsk
 /// Alice signs in for an app that wants her address, and keeps it for herself at her PDS.
 async fn without_address(app: &App<'_>) -> Tokens {
     let world = app.world;
-    let errand = app.errand(&[("scope", WITH_EMAIL)]);
+    let pending = app.begin_authorization(&[("scope", WITH_EMAIL)]);
     let browser = world.browser();
-    let login = browser.open(&errand.url).await;
+    let login = browser.open(&pending.url).await;
     let at_pds = browser.sign_in_as(&login, "alice.test").await;
     let kept = Decision::AuthorizeOnly(&["repo:app.bsky.feed.post"]);
     let callback = browser.decide_at_pds(&at_pds, world.alice(), kept).await;
@@ -39,7 +39,7 @@ async fn without_address(app: &App<'_>) -> Tokens {
     assert!(page.contains("app.bsky.feed.post"));
     assert!(!page.contains("See your e-mail address"), "{page}");
     let back = browser.allow(&consent).await;
-    Tokens::of(&app.redeem(&errand, &errand.code(&back)).await)
+    Tokens::of(&app.redeem(&pending, &pending.code(&back)).await)
 }
 
 async fn an_address_that_one_app_may_know_is_not_told_to_another(world: &World) {
@@ -179,22 +179,23 @@ async fn a_narrower_wish_takes_no_wider_consent_away(world: &World) {
     let browser = world.browser();
     app.sign_in_for(&browser, world.alice(), WIDER).await;
 
-    let narrower = app.errand(&[("login_hint", "alice.test"), ("scope", "atproto openid")]);
+    let narrower =
+        app.begin_authorization(&[("login_hint", "alice.test"), ("scope", "atproto openid")]);
     let back = browser.open(&narrower.url).await.away();
     narrower.code(&back);
 
-    let again = app.errand(&[("prompt", "none"), ("scope", WIDER)]);
+    let again = app.begin_authorization(&[("prompt", "none"), ("scope", WIDER)]);
     let back = browser.open(&again.url).await.away();
     let tokens = Tokens::of(&app.redeem(&again, &again.code(&back)).await);
     assert_eq!(tokens.answer["scope"], WIDER);
 
     // Another scope that is allowed later is added to what was allowed before.
-    let email = app.errand(&[("scope", WITH_EMAIL), ("prompt", "select_account")]);
+    let email = app.begin_authorization(&[("scope", WITH_EMAIL), ("prompt", "select_account")]);
     let login = browser.open(&email.url).await;
     let consent = browser.sign_in(&login, world.alice()).await;
     email.code(&browser.allow(&consent).await);
     for scope in [WIDER, WITH_EMAIL, SCOPE] {
-        let silent = app.errand(&[("prompt", "none"), ("scope", scope)]);
+        let silent = app.begin_authorization(&[("prompt", "none"), ("scope", scope)]);
         let back = browser.open(&silent.url).await.away();
         let tokens = Tokens::of(&app.redeem(&silent, &silent.code(&back)).await);
         assert_eq!(tokens.answer["scope"], scope);
@@ -205,13 +206,13 @@ async fn the_session_that_fits_is_used_though_a_newer_one_does_not(world: &World
     let app = world.app().await;
     let browser = world.browser();
     app.sign_in_for(&browser, world.alice(), WIDER).await;
-    let narrower = app.errand(&[("prompt", "login"), ("scope", "atproto openid")]);
+    let narrower = app.begin_authorization(&[("prompt", "login"), ("scope", "atproto openid")]);
     let login = browser.open(&narrower.url).await;
     let page = browser.sign_in(&login, world.alice()).await;
     let narrow = Tokens::of(&app.redeem(&narrower, &narrower.code(&page.away())).await);
 
     let visits = world.pds().requests_to(Endpoint::Authorize).len();
-    let wider = app.errand(&[("login_hint", "alice.test"), ("scope", WIDER)]);
+    let wider = app.begin_authorization(&[("login_hint", "alice.test"), ("scope", WIDER)]);
     let back = browser.open(&wider.url).await.away();
     let tokens = Tokens::of(&app.redeem(&wider, &wider.code(&back)).await);
     assert_eq!(tokens.answer["scope"], WIDER);

@@ -29,13 +29,13 @@ async fn expect_refused(world: &World, pds: &Pds, typed: &str, person: &Person, 
     let app = world.app().await;
     let browser = world.browser();
     let refused_before = world.audit(AuditKind::SignInRefused).await.len();
-    let errand = app.errand(&[]);
-    let login = browser.open(&errand.url).await;
+    let pending = app.begin_authorization(&[]);
+    let login = browser.open(&pending.url).await;
     let at_pds = browser.sign_in_as(&login, typed).await;
     let callback = browser.at_pds(&at_pds, person).await;
     let page = browser.open(callback.as_str()).await;
 
-    let words = errand.refused(&page.away(), "server_error");
+    let words = pending.refused(&page.away(), "server_error");
     assert!(!words.contains("did:"), "{words}");
     page.answer.logged(check);
     let audit = world.audit(AuditKind::SignInRefused).await;
@@ -82,8 +82,8 @@ async fn another_account_of_the_same_pds_is_not_who_was_asked_for(world: &World)
     world.pds().lie(Lie::sub_of(&world.bob().did));
     let app = world.app().await;
     let browser = world.browser();
-    let errand = app.errand(&[]);
-    let login = browser.open(&errand.url).await;
+    let pending = app.begin_authorization(&[]);
+    let login = browser.open(&pending.url).await;
     let at_pds = browser.sign_in_as(&login, "alice.test").await;
     let callback = browser.at_pds(&at_pds, world.alice()).await;
     let page = browser.open(callback.as_str()).await;
@@ -96,27 +96,27 @@ async fn another_account_of_the_same_pds_is_not_who_was_asked_for(world: &World)
         0,
         "nothing without a click"
     );
-    errand.refused(&browser.deny(&page).await, "access_denied");
+    pending.refused(&browser.deny(&page).await, "access_denied");
 
     // The app allowed the account before, in this browser: it is asked about all the same.
     world.pds().tell_truth();
     app.sign_in(&browser, world.bob()).await;
     world.pds().lie(Lie::sub_of(&world.bob().did));
-    let errand = app.errand(&[("login_hint", "alice.test")]);
-    let login = browser.open(&errand.url).await;
+    let pending = app.begin_authorization(&[("login_hint", "alice.test")]);
+    let login = browser.open(&pending.url).await;
     let at_pds = browser.sign_in_as(&login, "alice.test").await;
     let callback = browser.at_pds(&at_pds, world.alice()).await;
     let page = browser.open(callback.as_str()).await;
     assert!(page.answer.text().contains("You were asked to sign in as"));
-    errand.code(&browser.allow(&page).await);
+    pending.code(&browser.allow(&page).await);
 
     // Who was chosen from the accounts of the browser is no hint: the other one gets nothing.
     world.pds().tell_truth();
     app.sign_in(&browser, world.alice()).await;
     world.pds().lie(Lie::sub_of(&world.bob().did));
     let other = world.app().await;
-    let errand = other.errand(&[]);
-    let login = browser.open(&errand.url).await;
+    let pending = other.begin_authorization(&[]);
+    let login = browser.open(&pending.url).await;
     let form = login.form("login");
     let at_pds = browser.submit(form, world.alice().did.as_str()).await;
     let (live, before) = (
@@ -144,7 +144,7 @@ async fn another_account_of_the_same_pds_is_not_who_was_asked_for(world: &World)
         "given back"
     );
     let back = browser.submit(page.form("other-account"), "back").await;
-    errand.refused(&back.away(), "access_denied");
+    pending.refused(&back.away(), "access_denied");
 }
 
 async fn a_callback_of_another_issuer_never_gets_its_code_sent(world: &World) {
@@ -158,11 +158,11 @@ async fn a_callback_of_another_issuer_never_gets_its_code_sent(world: &World) {
     for (lies_before, lie) in lies.into_iter().enumerate() {
         world.pds().lie(lie);
         let browser = world.browser();
-        let errand = app.errand(&[]);
-        let login = browser.open(&errand.url).await;
+        let pending = app.begin_authorization(&[]);
+        let login = browser.open(&pending.url).await;
         let page = browser.sign_in(&login, world.alice()).await;
 
-        errand.refused(&page.away(), "server_error");
+        pending.refused(&page.away(), "server_error");
         page.answer.logged("refused");
         assert_eq!(
             world.audit(AuditKind::SignInRefused).await.len(),
@@ -177,12 +177,12 @@ async fn a_callback_of_another_issuer_never_gets_its_code_sent(world: &World) {
 async fn a_callback_of_no_open_sign_in_is_a_page_and_nothing_is_sent(world: &World) {
     let app = world.app().await;
     let browser = world.browser();
-    let login = browser.open(&app.errand(&[]).url).await;
+    let login = browser.open(&app.begin_authorization(&[]).url).await;
     let at_pds = browser.sign_in_as(&login, "alice.test").await;
     let callback = browser.at_pds(&at_pds, world.alice()).await;
     assert!(browser.open(callback.as_str()).await.has_form("consent"));
 
-    let late = browser.open(&app.errand(&[]).url).await;
+    let late = browser.open(&app.begin_authorization(&[]).url).await;
     let late = browser.sign_in_as(&late, "alice.test").await;
     let late = browser.at_pds(&late, world.alice()).await;
     world.pass(Duration::from_mins(31));
@@ -198,7 +198,7 @@ async fn a_callback_of_no_open_sign_in_is_a_page_and_nothing_is_sent(world: &Wor
     let sent = world.pds().requests().len();
     for stray in [callback, late, unknown, nothing] {
         let page = browser.open(stray.as_str()).await;
-        page.answer.expect_page(400, "This sign-in is over");
+        page.answer.expect_page(400, "This sign-in has ended");
         page.answer.logged("caller");
     }
     assert_eq!(world.pds().requests().len(), sent, "nothing was sent");
@@ -208,7 +208,7 @@ async fn a_callback_of_no_open_sign_in_is_a_page_and_nothing_is_sent(world: &Wor
 async fn another_browser_cannot_finish_what_one_began(world: &World) {
     let app = world.app().await;
     let (browser, other, fresh) = (world.browser(), world.browser(), world.browser());
-    let login = browser.open(&app.errand(&[]).url).await;
+    let login = browser.open(&app.begin_authorization(&[]).url).await;
     let at_pds = browser.sign_in_as(&login, "alice.test").await;
     let callback = browser.at_pds(&at_pds, world.alice()).await;
     other.open(&format!("{BASE}/login")).await;
@@ -235,13 +235,13 @@ async fn what_the_pds_refuses_is_told_to_the_app_with_its_state_and_our_iss(worl
         let lie = Lie::set(Document::Callback, "error", theirs);
         world.pds().lie(lie);
         let browser = world.browser();
-        let errand = app.errand(&[]);
-        let login = browser.open(&errand.url).await;
+        let pending = app.begin_authorization(&[]);
+        let login = browser.open(&pending.url).await;
         let at_pds = browser.sign_in_as(&login, "alice.test").await;
         let callback = browser.decide_at_pds(&at_pds, world.alice(), Decision::Deny);
         let page = browser.open(callback.await.as_str()).await;
 
-        errand.refused(&page.away(), ours);
+        pending.refused(&page.away(), ours);
         page.answer.logged(theirs);
         assert!(world.pds().requests_to(Endpoint::Token).is_empty());
         expect_nothing_kept(world).await;
@@ -252,13 +252,13 @@ async fn what_the_pds_refuses_is_told_to_the_app_with_its_state_and_our_iss(worl
 async fn a_pds_that_is_away_at_the_callback_is_told_to_the_app_as_unavailable(world: &World) {
     let app = world.app().await;
     let browser = world.browser();
-    let errand = app.errand(&[]);
-    let login = browser.open(&errand.url).await;
+    let pending = app.begin_authorization(&[]);
+    let login = browser.open(&pending.url).await;
     let at_pds = browser.sign_in_as(&login, "alice.test").await;
     let callback = browser.at_pds(&at_pds, world.alice()).await;
     world.pds().always(Endpoint::Token).is_unavailable();
     let page = browser.open(callback.as_str()).await;
-    errand.refused(&page.away(), "temporarily_unavailable");
+    pending.refused(&page.away(), "temporarily_unavailable");
     page.answer.logged("upstream");
     expect_nothing_kept(world).await;
     world.pds().heal(Endpoint::Token);
@@ -289,8 +289,8 @@ async fn the_proof_after_the_tokens_reads_the_document_anew(world: &World) {
         .unwrap();
     let app = world.app().await;
     let browser = world.browser();
-    let errand = app.errand(&[]);
-    let login = browser.open(&errand.url).await;
+    let pending = app.begin_authorization(&[]);
+    let login = browser.open(&pending.url).await;
     // Resolving her handle has put the document into the cache.
     let at_pds = browser.sign_in_as(&login, "alice.test").await;
     let callback = browser.at_pds(&at_pds, world.alice()).await;
@@ -300,7 +300,7 @@ async fn the_proof_after_the_tokens_reads_the_document_anew(world: &World) {
         .move_to(&world.alice().did, elsewhere.origin());
 
     let page = browser.open(callback.as_str()).await;
-    errand.refused(&page.away(), "server_error");
+    pending.refused(&page.away(), "server_error");
     page.answer.logged("refused");
     assert_eq!(world.audit(AuditKind::SignInRefused).await.len(), 1);
     expect_nothing_kept(world).await;

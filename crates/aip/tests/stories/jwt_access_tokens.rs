@@ -94,12 +94,12 @@ async fn a_jwt_says_what_its_grant_says_in_both_algorithms(world: &World) {
     }
     // When and for whom the person signed in, and the resource servers that were asked for.
     let app = jwt_app(world).await;
-    let errand = app.errand(&[("prompt", "login"), ("resource", API)]);
+    let pending = app.begin_authorization(&[("prompt", "login"), ("resource", API)]);
     let browser = world.browser();
-    let login = browser.open(&errand.url).await;
+    let login = browser.open(&pending.url).await;
     let consent = browser.sign_in(&login, world.alice()).await;
     let back = browser.allow(&consent).await;
-    let tokens = Tokens::of(&app.redeem(&errand, &errand.code(&back)).await);
+    let tokens = Tokens::of(&app.redeem(&pending, &pending.code(&back)).await);
     let claims = verified_claims(world, &tokens.access).await;
     assert_eq!(claims["aud"], API);
     let id_token = verified_claims(world, tokens.id_token()).await;
@@ -127,12 +127,12 @@ async fn a_jwt_opens_here_what_an_opaque_token_opens(world: &World) {
         world.lead_to(&one);
     }
     // For another resource server alone, nothing.
-    let errand = app.errand(&[("resource", API)]);
+    let pending = app.begin_authorization(&[("resource", API)]);
     let browser = world.browser();
-    let login = browser.open(&errand.url).await;
+    let login = browser.open(&pending.url).await;
     let consent = browser.sign_in(&login, world.alice()).await;
     let back = browser.allow(&consent).await;
-    let tokens = Tokens::of(&app.redeem(&errand, &errand.code(&back)).await);
+    let tokens = Tokens::of(&app.redeem(&pending, &pending.code(&back)).await);
     let refused = app.userinfo(&tokens.access).await;
     refused
         .expect(401, "invalid_token")
@@ -287,12 +287,12 @@ async fn a_jwt_of_an_app_itself_is_for_no_account(world: &World) {
 
 async fn of_fifty_exchanges_for_a_jwt_one_wins(world: &World) {
     let app = jwt_app(world).await;
-    let errand = app.errand(&[]);
+    let pending = app.begin_authorization(&[]);
     let browser = world.browser();
-    let login = browser.open(&errand.url).await;
+    let login = browser.open(&pending.url).await;
     let consent = browser.sign_in(&login, world.alice()).await;
-    let code = errand.code(&browser.allow(&consent).await);
-    let answers = join_all((0..50).map(|_| app.redeem(&errand, &code))).await;
+    let code = pending.code(&browser.allow(&consent).await);
+    let answers = join_all((0..50).map(|_| app.redeem(&pending, &code))).await;
     let (won, lost): (Vec<_>, Vec<_>) = answers.iter().partition(|it| it.status.is_success());
     assert_eq!((won.len(), lost.len()), (1, 49));
     let tokens = Tokens::of(won[0]);

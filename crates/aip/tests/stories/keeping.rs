@@ -193,17 +193,17 @@ async fn a_rejected_token_is_refreshed_once_and_the_call_sent_once_more(world: &
 async fn a_restart_between_redirect_and_callback_loses_nothing(world: &World) {
     let app = world.app().await;
     let browser = world.browser();
-    let errand = app.errand(&[]);
-    let login = browser.open(&errand.url).await;
+    let pending = app.begin_authorization(&[]);
+    let login = browser.open(&pending.url).await;
     world.restart().await;
     let at_pds = browser.sign_in_as(&login, "alice.test").await;
     let callback = browser.at_pds(&at_pds, world.alice()).await;
     world.restart().await;
     let consent = browser.open(callback.as_str()).await;
     world.restart().await;
-    let code = errand.code(&browser.allow(&consent).await);
+    let code = pending.code(&browser.allow(&consent).await);
     world.restart().await;
-    let tokens = Tokens::of(&app.redeem(&errand, &code).await);
+    let tokens = Tokens::of(&app.redeem(&pending, &code).await);
     world.restart().await;
     assert_eq!(
         app.userinfo(&tokens.access).await.ok()["sub"],

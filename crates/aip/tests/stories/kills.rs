@@ -29,10 +29,10 @@ on_both_engines!(
     a_session_that_is_claimed_while_a_caller_asks_for_its_lease_is_refreshed_at_once,
 );
 
-/// Says what everybody's clock says, and some seconds more or less.
-struct Skewed(Arc<ManualClock>, i64);
+/// The shared clock plus an offset in seconds.
+struct SkewedClock(Arc<ManualClock>, i64);
 
-impl Clock for Skewed {
+impl Clock for SkewedClock {
     fn now(&self) -> Timestamp {
         let skew = Duration::from_secs(self.1.unsigned_abs());
         if self.1 < 0 {
@@ -43,8 +43,8 @@ impl Clock for Skewed {
     }
 }
 
-/// The lease that somebody has, or had, is over.
-async fn lapse(world: &World) {
+/// Ends the lease of every session.
+async fn expire_lease(world: &World) {
     world
         .texts("UPDATE upstream_sessions SET lease_until = 0 RETURNING id")
         .await;
@@ -99,7 +99,7 @@ async fn a_kill_between_send_and_store_costs_one_more_try_and_not_at_once(world:
     assert!(used.await.is_err(), "it was killed");
     world.restart().await;
     gate.open();
-    lapse(world).await;
+    expire_lease(world).await;
 
     // Its sender may come back with new tokens, so nothing is sent at first.
     let sent = world.pds().requests_to(Endpoint::Token).len();
@@ -115,7 +115,7 @@ async fn a_kill_between_send_and_store_costs_one_more_try_and_not_at_once(world:
     assert_eq!(world.pds().requests_to(Endpoint::Token).len(), sent);
 
     // It did not come. The PDS takes the old token for a replay: the session cannot be saved.
-    lapse(world).await;
+    expire_lease(world).await;
     let lost = used.await.unwrap().unwrap_err();
     let reason = ReauthReason::LostResponse;
     assert!(
@@ -142,7 +142,7 @@ async fn tokens_of_a_stalled_holder_are_kept_while_nobody_has_sent_since(world: 
     gate.reached_by(1).await;
 
     // The lease lapses, another replica takes it, and leaves the token alone.
-    lapse(world).await;
+    expire_lease(world).await;
     let fence_before = fence(world).await;
     let keeper = world.aip().app.keeper.clone();
     let second = world
@@ -184,7 +184,7 @@ async fn a_waiter_at_another_replica_is_woken_by_a_notice(world: &World) {
 }
 
 async fn replicas_whose_clocks_differ_work_together(world: &World) {
-    let skewed = |seconds| Arc::new(Skewed(world.clock.clone(), seconds));
+    let skewed = |seconds| Arc::new(SkewedClock(world.clock.clone(), seconds));
     let exact = world.replica_by(skewed(30)).await;
     let fast = world.replica_by(skewed(-30)).await;
     let slow = world.aip();
@@ -199,17 +199,17 @@ async fn replicas_whose_clocks_differ_work_together(world: &World) {
         (&exact, &slow),
     ] {
         let browser = world.browser();
-        let errand = app.errand(&[]);
+        let pending = app.begin_authorization(&[]);
         world.lead_to(begins);
-        let login = browser.open(&errand.url).await;
+        let login = browser.open(&pending.url).await;
         world.lead_to(goes_on);
         let at_pds = browser.sign_in_as(&login, "alice.test").await;
         let callback = browser.at_pds(&at_pds, world.alice()).await;
         world.lead_to(begins);
         let consent = browser.open(callback.as_str()).await;
-        let code = errand.code(&browser.allow(&consent).await);
+        let code = pending.code(&browser.allow(&consent).await);
         world.lead_to(goes_on);
-        let tokens = Tokens::of(&app.redeem(&errand, &code).await);
+        let tokens = Tokens::of(&app.redeem(&pending, &code).await);
         world.lead_to(begins);
         app.query(&tokens.access, GET_SESSION).await.ok();
         world.pass(STALE);
@@ -229,7 +229,7 @@ async fn replicas_whose_clocks_differ_work_together(world: &World) {
 async fn a_sign_in_is_finished_though_its_browser_has_left(world: &World) {
     let app = world.app().await;
     let browser = world.browser();
-    let login = browser.open(&app.errand(&[]).url).await;
+    let login = browser.open(&app.begin_authorization(&[]).url).await;
     let at_pds = browser
         .sign_in_as(&login, world.alice().handle.as_str())
         .await;

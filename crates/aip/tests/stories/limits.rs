@@ -96,8 +96,8 @@ async fn what_does_not_parse_is_no_sign_in(world: &World) {
     let app = world.app().await;
     for n in 0..70 {
         let hint = if n % 2 == 0 { "no handle!" } else { "https://" };
-        let errand = app.errand(&[("login_hint", hint)]);
-        let request = Request::get(errand.url.as_str()).header(FORWARDED, "203.0.113.9");
+        let pending = app.begin_authorization(&[("login_hint", hint)]);
+        let request = Request::get(pending.url.as_str()).header(FORWARDED, "203.0.113.9");
         let answer = world.send(request.body(Bytes::new()).unwrap()).await;
         assert_ne!(answer.status, 429);
     }
@@ -153,8 +153,8 @@ async fn sign_ins_from_one_network_are_limited(world: &World) {
 
 /// Begins a sign-in; the answer, if it does not lead to the PDS.
 async fn begin(world: &World, app: &App<'_>, from: &str) -> Result<(), Answer> {
-    let errand = app.errand(&[("login_hint", world.alice().handle.as_str())]);
-    let request = Request::get(errand.url.as_str()).header(FORWARDED, from);
+    let pending = app.begin_authorization(&[("login_hint", world.alice().handle.as_str())]);
+    let request = Request::get(pending.url.as_str()).header(FORWARDED, from);
     let answer = world.send(request.body(Bytes::new()).unwrap()).await;
     if answer.status == 303 {
         assert!(answer.header("location").starts_with(world.pds().issuer()));

@@ -24,18 +24,18 @@ async fn open_from(browser: &Browser<'_>, site: &str, url: &str) -> Page {
 async fn a_login_hint_leads_straight_to_the_pds_unless_an_account_is_to_be_chosen(world: &World) {
     let app = world.app().await;
     let hint = ("login_hint", "alice.test");
-    let hinted = app.errand(&[hint]);
+    let hinted = app.begin_authorization(&[hint]);
     let page = open_from(&world.browser(), "none", &hinted.url).await;
     assert!(page.away().as_str().starts_with(world.pds().issuer()));
-    let choosing = app.errand(&[hint, ("prompt", "select_account")]);
+    let choosing = app.begin_authorization(&[hint, ("prompt", "select_account")]);
     let page = open_from(&world.browser(), "none", &choosing.url).await;
     assert_eq!(page.form("login").field("subject"), Some("alice.test"));
 }
 
 async fn a_login_hint_that_leads_nowhere_shows_the_sign_in_page_with_the_reason(world: &World) {
     let app = world.app().await;
-    let errand = app.errand(&[("login_hint", "nobody.test")]);
-    let page = open_from(&world.browser(), "none", &errand.url).await;
+    let pending = app.begin_authorization(&[("login_hint", "nobody.test")]);
+    let page = open_from(&world.browser(), "none", &pending.url).await;
     page.answer.expect_page(400, "role=\"alert\"");
     assert!(page.answer.text().contains("_atproto.nobody.test"));
     assert!(page.has_form("login"), "{page:?}");
@@ -43,9 +43,9 @@ async fn a_login_hint_that_leads_nowhere_shows_the_sign_in_page_with_the_reason(
 
 async fn a_hint_of_another_site_is_shown_before_its_server_is_asked(world: &World) {
     let app = world.app().await;
-    let errand = app.errand(&[("login_hint", "alice.test")]);
+    let pending = app.begin_authorization(&[("login_hint", "alice.test")]);
     for site in ["cross-site", "same-site"] {
-        let page = open_from(&world.browser(), site, &errand.url).await;
+        let page = open_from(&world.browser(), site, &pending.url).await;
         let shown = page.form("login");
         assert_eq!(shown.field("subject"), Some("alice.test"), "{site}");
     }
@@ -54,14 +54,14 @@ async fn a_hint_of_another_site_is_shown_before_its_server_is_asked(world: &Worl
         "nobody's server was asked"
     );
     for site in ["none", "same-origin"] {
-        let page = open_from(&world.browser(), site, &errand.url).await;
+        let page = open_from(&world.browser(), site, &pending.url).await;
         let away = page.away();
         assert!(away.as_str().starts_with(world.pds().issuer()), "{site}");
     }
     // An account that is known here is no news.
     let browser = world.browser();
     app.sign_in(&browser, world.alice()).await;
-    let again = app.errand(&[("login_hint", "alice.test")]);
+    let again = app.begin_authorization(&[("login_hint", "alice.test")]);
     let page = open_from(&browser, "cross-site", &again.url).await;
     again.code(&page.away());
 }

@@ -99,14 +99,14 @@ async fn an_app_signs_out_whom_it_can_name_and_nobody_else(world: &World) {
     app.userinfo(&bobs.access).await.ok();
 
     // Signed out is not allowed to return without a word: the PDS and AIP ask again.
-    let errand = app.errand(&[("login_hint", "alice.test")]);
-    let login = browser.open(&errand.url).await;
+    let pending = app.begin_authorization(&[("login_hint", "alice.test")]);
+    let login = browser.open(&pending.url).await;
     let at_pds = browser.sign_in_as(&login, "alice.test").await;
     let callback = browser.at_pds(&at_pds, world.alice()).await;
     let consent = browser.open(callback.as_str()).await;
-    let code = errand.code(&browser.allow(&consent).await);
+    let code = pending.code(&browser.allow(&consent).await);
     assert_eq!(
-        Tokens::of(&app.redeem(&errand, &code).await).answer["scope"],
+        Tokens::of(&app.redeem(&pending, &code).await).answer["scope"],
         SCOPE
     );
 }

@@ -18,8 +18,8 @@ async fn an_app_signs_a_person_in_works_for_them_and_says_goodbye(world: &World)
     let alice = world.alice();
 
     // The app sends alice to AIP, AIP to her PDS, and back to the consent page.
-    let errand = app.errand(&[]);
-    let login = browser.open(&errand.url).await;
+    let pending = app.begin_authorization(&[]);
+    let login = browser.open(&pending.url).await;
     let at_pds = browser.sign_in_as(&login, "alice.test").await;
     assert!(at_pds.away().as_str().starts_with(world.pds().issuer()));
     let callback = browser.at_pds(&at_pds, alice).await;
@@ -30,8 +30,8 @@ async fn an_app_signs_a_person_in_works_for_them_and_says_goodbye(world: &World)
     let back = browser.allow(&consent).await;
 
     // The code becomes tokens, and the id_token says who she is.
-    let code = errand.code(&back);
-    let tokens = Tokens::of(&app.redeem(&errand, &code).await);
+    let code = pending.code(&back);
+    let tokens = Tokens::of(&app.redeem(&pending, &code).await);
     assert_eq!(tokens.answer["token_type"], "Bearer");
     assert_eq!(tokens.answer["expires_in"], 3600);
     assert_eq!(tokens.answer["scope"], SCOPE);
@@ -39,7 +39,7 @@ async fn an_app_signs_a_person_in_works_for_them_and_says_goodbye(world: &World)
     assert_eq!(claims["iss"], BASE);
     assert_eq!(claims["sub"], alice.did.as_str());
     assert_eq!(claims["aud"], app.id.as_str());
-    assert_eq!(claims["nonce"], errand.nonce);
+    assert_eq!(claims["nonce"], pending.nonce);
     let who = app.userinfo(&tokens.access).await.ok();
     let expected = json!({
         "sub": alice.did.as_str(),

@@ -4,16 +4,16 @@
 use aip_base::SystemRng;
 use aip_sandbox::{Endpoint, When};
 use aip_storage::upstream::UpstreamState;
-use aip_storage_sql::{MoveObserver, MovePoint, PAUSE};
+use aip_storage_sql::{MAX_PAUSE, MoveObserver, MovePoint};
 use async_trait::async_trait;
 
 use crate::keeping::{GET_SESSION, STALE, app_with_session, refreshes, session};
 use crate::world::{Engine, World, until};
 
-struct Quiet;
+struct SilentObserver;
 
 #[async_trait]
-impl MoveObserver for Quiet {
+impl MoveObserver for SilentObserver {
     async fn reached(&self, _: MovePoint) {}
     fn copied(&self, _: u64) {}
 }
@@ -25,7 +25,7 @@ async fn a_session_that_is_refreshed_while_the_database_is_moved_goes_on() {
     let id = session(&world).await.id;
     let the_move = world.begin_move().await;
     let other = world.replica().await;
-    the_move.copy(&Quiet, &SystemRng).await.unwrap();
+    the_move.copy(&SilentObserver, &SystemRng).await.unwrap();
 
     // Written after the copy: a token is spent, and another person signs in.
     let second = app.refresh(&tokens.refresh).await.ok();
@@ -40,8 +40,8 @@ async fn a_session_that_is_refreshed_while_the_database_is_moved_goes_on() {
     let keeper = other.app.keeper.clone();
     let used = other.run(async move { keeper.active_session(id).await });
     gate.reached_by(1).await;
-    let moved = the_move.switch(&Quiet).await.unwrap();
-    assert!(moved.paused <= PAUSE, "{moved:?}");
+    let moved = the_move.switch(&SilentObserver).await.unwrap();
+    assert!(moved.paused <= MAX_PAUSE, "{moved:?}");
     gate.open();
     assert_eq!(used.await.unwrap().unwrap().generation, 1);
     until("nothing waits on the disk", async || world.spilled() == 0).await;
@@ -51,7 +51,7 @@ async fn a_session_that_is_refreshed_while_the_database_is_moved_goes_on() {
     assert_eq!(refreshes(&world), 1);
 
     // Both replicas are at the other server, and so is one that is started now.
-    the_move.finish(&Quiet).await.unwrap();
+    the_move.finish(&SilentObserver).await.unwrap();
     for replica in [other, world.aip()] {
         world.lead_to(&replica);
         app.query(&tokens.access, GET_SESSION).await.ok();

@@ -11,7 +11,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 use url::Url;
 
-use crate::app::{App, Errand, SCOPE, Tokens};
+use crate::app::{App, PendingAuthorization, SCOPE, Tokens};
 use crate::browser::Browser;
 use crate::main_story::verified_claims;
 use crate::on_both_engines;
@@ -22,7 +22,7 @@ on_both_engines!(
     an_id_token_of_somebody_else_lets_nobody_in,
     an_id_token_hint_that_is_not_this_apps_own_is_refused,
     claims_are_told_where_they_were_asked_for,
-    an_acr_is_told_as_it_is_and_refused_where_it_must_be_another,
+    an_acr_is_reported_as_it_is_and_refused_where_it_must_be_another,
     an_essential_auth_time_makes_the_person_authenticate,
     a_sub_that_was_asked_for_by_value_is_the_only_one_accepted,
     claims_that_cannot_be_read_are_refused,
@@ -34,17 +34,21 @@ on_both_engines!(
 
 const NONE: (&str, &str) = ("prompt", "none");
 
-async fn redeem(app: &App<'_>, errand: &Errand, back: &Url) -> (Tokens, Value) {
-    let tokens = Tokens::of(&app.redeem(errand, &errand.code(back)).await);
+async fn redeem(app: &App<'_>, pending: &PendingAuthorization, back: &Url) -> (Tokens, Value) {
+    let tokens = Tokens::of(&app.redeem(pending, &pending.code(back)).await);
     let claims = verified_claims(app.world, tokens.id_token()).await;
     (tokens, claims)
 }
 
 /// A request that allows no page, and what the app is told.
-async fn silently(app: &App<'_>, browser: &Browser<'_>, changes: &[(&str, &str)]) -> (Errand, Url) {
-    let errand = app.errand(&[&[NONE], changes].concat());
-    let back = browser.open(&errand.url).await.away();
-    (errand, back)
+async fn silently(
+    app: &App<'_>,
+    browser: &Browser<'_>,
+    changes: &[(&str, &str)],
+) -> (PendingAuthorization, Url) {
+    let pending = app.begin_authorization(&[&[NONE], changes].concat());
+    let back = browser.open(&pending.url).await.away();
+    (pending, back)
 }
 
 async fn an_id_token_says_whom_the_app_means_even_after_its_end(world: &World) {
@@ -52,14 +56,14 @@ async fn an_id_token_says_whom_the_app_means_even_after_its_end(world: &World) {
     let browser = world.browser();
     let alice = app.sign_in(&browser, world.alice()).await;
     let bob = app.sign_in(&browser, world.bob()).await;
-    let (errand, back) = silently(&app, &browser, &[]).await;
-    errand.refused(&back, "account_selection_required");
+    let (pending, back) = silently(&app, &browser, &[]).await;
+    pending.refused(&back, "account_selection_required");
     for after in [Duration::ZERO, Duration::from_mins(30)] {
         world.pass(after);
         for (tokens, person) in [(&alice, world.alice()), (&bob, world.bob())] {
             let hint = [("id_token_hint", tokens.id_token())];
-            let (errand, back) = silently(&app, &browser, &hint).await;
-            let (_, claims) = redeem(&app, &errand, &back).await;
+            let (pending, back) = silently(&app, &browser, &hint).await;
+            let (_, claims) = redeem(&app, &pending, &back).await;
             assert_eq!(claims["sub"], person.did.as_str());
         }
     }
@@ -71,22 +75,22 @@ async fn an_id_token_of_somebody_else_lets_nobody_in(world: &World) {
     let browser = world.browser();
     app.sign_in(&browser, world.bob()).await;
     let hint = ("id_token_hint", alice.id_token());
-    let (errand, back) = silently(&app, &browser, &[hint]).await;
-    errand.refused(&back, "login_required");
+    let (pending, back) = silently(&app, &browser, &[hint]).await;
+    pending.refused(&back, "login_required");
 
     // With a page, the account is filled in; who signs in as another one is not let in.
-    let errand = app.errand(&[hint]);
-    let login = browser.open(&errand.url).await;
+    let pending = app.begin_authorization(&[hint]);
+    let login = browser.open(&pending.url).await;
     let alices = world.alice().did.as_str();
     assert_eq!(login.form("login").field("subject"), Some(alices));
     let before = world.texts("SELECT id FROM grants").await.len();
     let back = browser.sign_in(&login, world.bob()).await.away();
-    errand.refused(&back, "login_required");
+    pending.refused(&back, "login_required");
     assert_eq!(world.texts("SELECT id FROM grants").await.len(), before);
-    let login = browser.open(&errand.url).await;
+    let login = browser.open(&pending.url).await;
     let page = browser.sign_in(&login, world.alice()).await;
     let back = browser.allow(&page).await;
-    let (_, claims) = redeem(&app, &errand, &back).await;
+    let (_, claims) = redeem(&app, &pending, &back).await;
     assert_eq!(claims["sub"], alices);
 }
 
@@ -114,9 +118,9 @@ async fn an_id_token_hint_that_is_not_this_apps_own_is_refused(world: &World) {
         &"x".repeat(10_000),
     ] {
         for prompt in [NONE, ("prompt", "login")] {
-            let errand = app.errand(&[prompt, ("id_token_hint", hint)]);
-            let back = browser.open(&errand.url).await.away();
-            let told = errand.refused(&back, "invalid_request");
+            let pending = app.begin_authorization(&[prompt, ("id_token_hint", hint)]);
+            let back = browser.open(&pending.url).await.away();
+            let told = pending.refused(&back, "invalid_request");
             assert!(told.contains("id_token_hint"), "{told}");
         }
     }
@@ -132,12 +136,12 @@ async fn claims_are_told_where_they_were_asked_for(world: &World) {
         "unknown": 1,
     });
     let wish = wish.to_string();
-    let errand = app.errand(&[("scope", "openid atproto"), ("claims", &wish)]);
-    let login = browser.open(&errand.url).await;
+    let pending = app.begin_authorization(&[("scope", "openid atproto"), ("claims", &wish)]);
+    let login = browser.open(&pending.url).await;
     let back = browser
         .allow(&browser.sign_in(&login, world.alice()).await)
         .await;
-    let (tokens, claims) = redeem(&app, &errand, &back).await;
+    let (tokens, claims) = redeem(&app, &pending, &back).await;
     let (did, handle) = (world.alice().did.as_str(), world.alice().handle.as_str());
     assert_eq!(claims["preferred_username"], handle);
     for absent in ["name", "acr", "birthdate", "email"] {
@@ -154,12 +158,12 @@ async fn claims_are_told_where_they_were_asked_for(world: &World) {
 
     let wish = json!({ "id_token": { "email": null } }).to_string();
     let scope = format!("{SCOPE} email");
-    let errand = app.errand(&[("scope", &scope), ("claims", &wish)]);
-    let login = browser.open(&errand.url).await;
+    let pending = app.begin_authorization(&[("scope", &scope), ("claims", &wish)]);
+    let login = browser.open(&pending.url).await;
     let back = browser
         .allow(&browser.sign_in(&login, world.alice()).await)
         .await;
-    let (_, claims) = redeem(&app, &errand, &back).await;
+    let (_, claims) = redeem(&app, &pending, &back).await;
     assert_eq!(claims["email"], "alice-test@mail.test");
     assert!(claims.get("email_verified").is_none(), "{claims}");
 
@@ -171,7 +175,7 @@ async fn claims_are_told_where_they_were_asked_for(world: &World) {
     }
 }
 
-async fn an_acr_is_told_as_it_is_and_refused_where_it_must_be_another(world: &World) {
+async fn an_acr_is_reported_as_it_is_and_refused_where_it_must_be_another(world: &World) {
     let app = world.app().await;
     let browser = world.browser();
     app.sign_in(&browser, world.alice()).await;
@@ -182,20 +186,20 @@ async fn an_acr_is_told_as_it_is_and_refused_where_it_must_be_another(world: &Wo
         ("claims", &acr(r#"{"values":["1","2"]}"#)),
         ("claims", &acr(r#"{"essential":true,"values":["1","0"]}"#)),
     ] {
-        let (errand, back) = silently(&app, &browser, &[asking]).await;
-        let (_, claims) = redeem(&app, &errand, &back).await;
+        let (pending, back) = silently(&app, &browser, &[asking]).await;
+        let (_, claims) = redeem(&app, &pending, &back).await;
         assert_eq!(claims["acr"], "0", "{asking:?}");
         assert!(claims.get("amr").is_none(), "{claims}");
     }
-    let (errand, back) = silently(&app, &browser, &[]).await;
-    let (_, claims) = redeem(&app, &errand, &back).await;
+    let (pending, back) = silently(&app, &browser, &[]).await;
+    let (_, claims) = redeem(&app, &pending, &back).await;
     assert!(claims.get("acr").is_none(), "{claims}");
 
     let before = world.dump().await;
     let must = acr(r#"{"essential":true,"value":"urn:mace:incommon:iap:silver"}"#);
-    let errand = app.errand(&[("claims", &must)]);
-    let back = browser.open(&errand.url).await.away();
-    errand.refused(&back, "unmet_authentication_requirements");
+    let pending = app.begin_authorization(&[("claims", &must)]);
+    let back = browser.open(&pending.url).await.away();
+    pending.refused(&back, "unmet_authentication_requirements");
     assert_eq!(world.dump().await, before);
     let document = world.get("/.well-known/openid-configuration").await.ok();
     assert_eq!(document["acr_values_supported"], json!(["0"]));
@@ -207,12 +211,12 @@ async fn an_essential_auth_time_makes_the_person_authenticate(world: &World) {
     browser.remembered = true;
     app.sign_in(&browser, world.alice()).await;
     let wish = ("claims", r#"{"id_token":{"auth_time":{"essential":true}}}"#);
-    let (errand, back) = silently(&app, &browser, &[wish]).await;
-    errand.refused(&back, "login_required");
+    let (pending, back) = silently(&app, &browser, &[wish]).await;
+    pending.refused(&back, "login_required");
 
     world.pass(Duration::from_mins(5));
-    let errand = app.errand(&[wish]);
-    let login = browser.open(&errand.url).await;
+    let pending = app.begin_authorization(&[wish]);
+    let login = browser.open(&pending.url).await;
     let page = browser.sign_in(&login, world.alice()).await;
     let back = if page.stayed() {
         browser.allow(&page).await
@@ -220,11 +224,11 @@ async fn an_essential_auth_time_makes_the_person_authenticate(world: &World) {
         page.away()
     };
     let then = world.clock.now().as_secs();
-    let (_, claims) = redeem(&app, &errand, &back).await;
+    let (_, claims) = redeem(&app, &pending, &back).await;
     assert_eq!(claims["auth_time"], then);
     world.pass(Duration::from_hours(1));
-    let (errand, back) = silently(&app, &browser, &[wish]).await;
-    let (_, claims) = redeem(&app, &errand, &back).await;
+    let (pending, back) = silently(&app, &browser, &[wish]).await;
+    let (_, claims) = redeem(&app, &pending, &back).await;
     assert_eq!(claims["auth_time"], then, "however long ago");
 }
 
@@ -241,16 +245,16 @@ async fn a_sub_that_was_asked_for_by_value_is_the_only_one_accepted(world: &Worl
         (json!({ "values": [] }), false),
     ] {
         let claims = sub(wish.clone());
-        let (errand, back) = silently(&app, &browser, &[("claims", &claims)]).await;
+        let (pending, back) = silently(&app, &browser, &[("claims", &claims)]).await;
         if is_let_in {
-            redeem(&app, &errand, &back).await;
+            redeem(&app, &pending, &back).await;
         } else {
             let error = if wish.get("values").is_some() {
                 "invalid_request"
             } else {
                 "login_required"
             };
-            errand.refused(&back, error);
+            pending.refused(&back, error);
         }
     }
     let bobs = sub(json!({ "value": bob }));
@@ -258,8 +262,8 @@ async fn a_sub_that_was_asked_for_by_value_is_the_only_one_accepted(world: &Worl
         ("claims", bobs.as_str()),
         ("id_token_hint", tokens.id_token()),
     ];
-    let (errand, back) = silently(&app, &browser, &both).await;
-    let told = errand.refused(&back, "invalid_request");
+    let (pending, back) = silently(&app, &browser, &both).await;
+    let told = pending.refused(&back, "invalid_request");
     assert!(told.contains("no account fits"), "{told}");
 }
 
@@ -276,9 +280,9 @@ async fn claims_that_cannot_be_read_are_refused(world: &World) {
         ("claims", &deep),
         ("acr_values", &"1 ".repeat(5000)),
     ] {
-        let errand = app.errand(&[(name, value)]);
-        let back = world.browser().open(&errand.url).await.away();
-        let told = errand.refused(&back, "invalid_request");
+        let pending = app.begin_authorization(&[(name, value)]);
+        let back = world.browser().open(&pending.url).await.away();
+        let told = pending.refused(&back, "invalid_request");
         assert!(told.contains(name), "{told}");
     }
     assert_eq!(world.dump().await, before, "nothing was stored");
@@ -294,8 +298,8 @@ async fn the_parameters_work_in_a_pushed_request_too(world: &World) {
         ("id_token_hint", tokens.id_token()),
         ("claims", claims),
     ];
-    let errand = app.errand(&changes);
-    let form: Vec<_> = Url::parse(&errand.url)
+    let pending = app.begin_authorization(&changes);
+    let form: Vec<_> = Url::parse(&pending.url)
         .unwrap()
         .query_pairs()
         .into_owned()
@@ -316,7 +320,7 @@ async fn the_parameters_work_in_a_pushed_request_too(world: &World) {
     let query = serde_urlencoded::to_string(query).unwrap();
     let url = format!("{}/oauth/authorize?{query}", crate::world::BASE);
     let back = browser.open(&url).await.away();
-    let (_, claims) = redeem(&app, &errand, &back).await;
+    let (_, claims) = redeem(&app, &pending, &back).await;
     assert_eq!(claims["acr"], "0");
     assert_eq!(claims["name"], world.alice().handle.as_str());
 
@@ -357,8 +361,8 @@ async fn languages_and_displays_are_accepted(world: &World) {
         ("display", "popup"),
         ("display", "hologram"),
     ] {
-        let (errand, back) = silently(&app, &browser, &[accepted]).await;
-        errand.code(&back);
+        let (pending, back) = silently(&app, &browser, &[accepted]).await;
+        pending.code(&back);
     }
     let document = world.get("/.well-known/openid-configuration").await.ok();
     assert_eq!(document["display_values_supported"], json!(["page"]));
@@ -372,7 +376,9 @@ async fn prompt_create_goes_to_servers_that_know_it(world: &World) {
     assert!(prompts.contains(&json!("create")));
     let pushed = async || {
         let browser = world.browser();
-        let login = browser.open(&app.errand(&[("prompt", "create")]).url).await;
+        let login = browser
+            .open(&app.begin_authorization(&[("prompt", "create")]).url)
+            .await;
         let handle = world.alice().handle.as_str();
         browser.sign_in_as(&login, handle).await.away();
         let requests = world.pds().requests_to(aip_sandbox::Endpoint::Par);

@@ -33,14 +33,14 @@ async fn the_id_token_is_about_this_sign_in_and_nothing_else(world: &World) {
             } else {
                 &[("nonce", "")]
             };
-            let errand = app.errand(changes);
+            let pending = app.begin_authorization(changes);
             let browser = world.browser();
-            let login = browser.open(&errand.url).await;
+            let login = browser.open(&pending.url).await;
             let back = browser
                 .allow(&browser.sign_in(&login, world.alice()).await)
                 .await;
             world.pass(Duration::from_secs(10));
-            let tokens = Tokens::of(&app.redeem(&errand, &errand.code(&back)).await);
+            let tokens = Tokens::of(&app.redeem(&pending, &pending.code(&back)).await);
 
             let now = world.clock.now().as_secs();
             let claims = verified_claims(world, tokens.id_token()).await;
@@ -55,7 +55,7 @@ async fn the_id_token_is_about_this_sign_in_and_nothing_else(world: &World) {
             });
             assert!(claims["sid"].as_str().is_some_and(|it| it.len() == 36));
             if with_nonce {
-                expected["nonce"] = json!(errand.nonce);
+                expected["nonce"] = json!(pending.nonce);
             }
             assert_eq!(claims, expected);
             assert_eq!(header(tokens.id_token())["alg"], name);

@@ -31,8 +31,8 @@ on_both_engines!(
 async fn a_decision_that_is_sent_twice_reaches_the_app_once(world: &World) {
     let app = world.app().await;
     let browser = world.browser();
-    let errand = app.errand(&[]);
-    let login = browser.open(&errand.url).await;
+    let pending = app.begin_authorization(&[]);
+    let login = browser.open(&pending.url).await;
     let page = browser.sign_in(&login, world.alice()).await;
     // The browser does not wait for the answer to the first click.
     let first = browser.allow(&page).await;
@@ -43,29 +43,29 @@ async fn a_decision_that_is_sent_twice_reaches_the_app_once(world: &World) {
         1,
         "there is no second grant"
     );
-    let tokens = Tokens::of(&app.redeem(&errand, &errand.code(&second)).await);
+    let tokens = Tokens::of(&app.redeem(&pending, &pending.code(&second)).await);
     // Once the app has it, the code is not sent again: its replay would end the grant.
     let late = browser.submit(page.form("consent"), "allow").await;
-    late.answer.expect_page(400, "This sign-in is over");
+    late.answer.expect_page(400, "This sign-in has ended");
     app.userinfo(&tokens.access).await.ok();
 }
 
 async fn the_sign_in_form_may_be_sent_twice(world: &World) {
     let app = world.app().await;
     let browser = world.browser();
-    let errand = app.errand(&[]);
-    let login = browser.open(&errand.url).await;
+    let pending = app.begin_authorization(&[]);
+    let login = browser.open(&pending.url).await;
     browser.sign_in_as(&login, "alice.test").await;
     let at_pds = browser.sign_in_as(&login, "alice.test").await;
     assert_eq!(world.dump().await.count("authorization_requests"), 1);
     let callback = browser.at_pds(&at_pds, world.alice()).await;
     let consent = browser.open(callback.as_str()).await;
-    let code = errand.code(&browser.allow(&consent).await);
-    Tokens::of(&app.redeem(&errand, &code).await);
+    let code = pending.code(&browser.allow(&consent).await);
+    Tokens::of(&app.redeem(&pending, &code).await);
 
     // An account that is chosen, with a click or two: one code.
-    let errand = app.errand(&[("prompt", "select_account")]);
-    let login = browser.open(&errand.url).await;
+    let pending = app.begin_authorization(&[("prompt", "select_account")]);
+    let login = browser.open(&pending.url).await;
     let choose = async || {
         let form = login.form("login");
         browser
@@ -76,7 +76,7 @@ async fn the_sign_in_form_may_be_sent_twice(world: &World) {
     let (first, second) = (choose().await, choose().await);
     assert_eq!(first, second);
     assert_eq!(world.dump().await.count("grants"), 2);
-    Tokens::of(&app.redeem(&errand, &errand.code(&second)).await);
+    Tokens::of(&app.redeem(&pending, &pending.code(&second)).await);
 }
 
 async fn the_forms_of_the_account_page_may_be_sent_twice(world: &World) {
@@ -103,8 +103,8 @@ async fn the_forms_of_the_account_page_may_be_sent_twice(world: &World) {
 async fn two_pages<'w>(
     app: &App<'w>,
     tabs: [&Browser<'w>; 2],
-) -> [(crate::app::Errand, crate::browser::Page); 2] {
-    let [one, other] = [app.errand(&[]), app.errand(&[])];
+) -> [(crate::app::PendingAuthorization, crate::browser::Page); 2] {
+    let [one, other] = [app.begin_authorization(&[]), app.begin_authorization(&[])];
     let pages = [tabs[0].open(&one.url).await, tabs[1].open(&other.url).await];
     let [first, second] = pages;
     [(one, first), (other, second)]
@@ -126,9 +126,9 @@ async fn two_tabs_of_a_new_browser_do_not_end_one_another(world: &World) {
     for callback in callbacks {
         consents.push(browser.open(callback.as_str()).await);
     }
-    for (errand, consent) in [first, second].iter().zip(&consents) {
-        let code = errand.code(&browser.allow(consent).await);
-        Tokens::of(&app.redeem(errand, &code).await);
+    for (pending, consent) in [first, second].iter().zip(&consents) {
+        let code = pending.code(&browser.allow(consent).await);
+        Tokens::of(&app.redeem(pending, &code).await);
     }
     let account = browser.open(&format!("{BASE}/account")).await;
     for handle in ["alice.test", "bob.test"] {
@@ -139,7 +139,7 @@ async fn two_tabs_of_a_new_browser_do_not_end_one_another(world: &World) {
 async fn a_form_that_was_open_before_another_tab_signed_in_is_good(world: &World) {
     let app = world.app().await;
     let browser = world.browser();
-    let waiting = app.errand(&[]);
+    let waiting = app.begin_authorization(&[]);
     let login = browser.open(&waiting.url).await;
     app.sign_in(&browser, world.alice()).await;
     let consent = browser.sign_in(&login, world.bob()).await;
@@ -156,22 +156,22 @@ async fn a_form_that_was_open_before_another_tab_signed_in_is_good(world: &World
 async fn a_tab_that_may_show_no_page_leaves_an_open_consent_page_alone(world: &World) {
     let app = world.app().await;
     let browser = world.browser();
-    let errand = app.errand(&[]);
-    let login = browser.open(&errand.url).await;
+    let pending = app.begin_authorization(&[]);
+    let login = browser.open(&pending.url).await;
     let consent = browser.sign_in(&login, world.alice()).await;
     let before = world.dump().await;
     for hint in ["", "alice.test"] {
-        let silent = app.errand(&[("prompt", "none"), ("login_hint", hint)]);
+        let silent = app.begin_authorization(&[("prompt", "none"), ("login_hint", hint)]);
         let page = browser.open(&silent.url).await;
         silent.refused(&page.away(), "consent_required");
     }
     assert_eq!(world.dump().await, before, "nothing was stored or ended");
     // The same by a no on a second consent page, which the same session would have served.
-    let second = app.errand(&[("login_hint", "alice.test")]);
+    let second = app.begin_authorization(&[("login_hint", "alice.test")]);
     let page = browser.open(&second.url).await;
     second.refused(&browser.deny(&page).await, "access_denied");
-    let code = errand.code(&browser.allow(&consent).await);
-    let tokens = Tokens::of(&app.redeem(&errand, &code).await);
+    let code = pending.code(&browser.allow(&consent).await);
+    let tokens = Tokens::of(&app.redeem(&pending, &code).await);
     app.query(&tokens.access, "com.atproto.server.getSession")
         .await
         .ok();
@@ -184,7 +184,7 @@ async fn two_callbacks_with_one_cookie(world: &World) -> (Browser<'_>, [Url; 2])
     world.app().await.sign_in(&browser, world.alice()).await;
     let other = world.app().await;
     let callback = async |person: &Person| {
-        let page = browser.open(&other.errand(&[]).url).await;
+        let page = browser.open(&other.begin_authorization(&[]).url).await;
         let at_pds = browser.sign_in_as(&page, person.handle.as_str()).await;
         browser.at_pds(&at_pds, person).await
     };
@@ -235,9 +235,9 @@ async fn nothing_is_stored_before_the_first_form_is_sent(world: &World) {
     for _ in 0..20 {
         let browser = world.browser();
         for url in [
-            app.errand(&[]).url,
-            app.errand(&[("login_hint", "alice.test")]).url,
-            app.errand(&[("prompt", "none")]).url,
+            app.begin_authorization(&[]).url,
+            app.begin_authorization(&[("login_hint", "alice.test")]).url,
+            app.begin_authorization(&[("prompt", "none")]).url,
             format!("{BASE}/login"),
             format!("{BASE}/account"),
             format!("{BASE}/consent?request=nothing"),
@@ -253,12 +253,12 @@ async fn nothing_is_stored_before_the_first_form_is_sent(world: &World) {
 async fn a_head_spends_nothing_and_asks_nobody(world: &World) {
     let app = world.app().await;
     let browser = world.browser();
-    let errand = app.errand(&[]);
-    let login = browser.open(&errand.url).await;
+    let pending = app.begin_authorization(&[]);
+    let login = browser.open(&pending.url).await;
     let at_pds = browser.sign_in_as(&login, "alice.test").await;
     let callback = browser.at_pds(&at_pds, world.alice()).await;
     let (before, asked) = (world.dump().await, world.pds().requests().len());
-    let hinted = app.errand(&[("login_hint", "alice.test")]).url;
+    let hinted = app.begin_authorization(&[("login_hint", "alice.test")]).url;
     for url in [callback.as_str(), &hinted, &format!("{BASE}/account")] {
         let request = Request::builder().method(Method::HEAD).uri(url);
         let page = browser
@@ -270,7 +270,7 @@ async fn a_head_spends_nothing_and_asks_nobody(world: &World) {
     assert_eq!(world.dump().await, before);
     assert_eq!(world.pds().requests().len(), asked);
     let consent = browser.open(callback.as_str()).await;
-    errand.code(&browser.allow(&consent).await);
+    pending.code(&browser.allow(&consent).await);
 }
 
 async fn a_pds_that_refuses_the_request_is_told_to_the_person_and_then_to_the_app(world: &World) {
@@ -280,8 +280,8 @@ async fn a_pds_that_refuses_the_request_is_told_to_the_person_and_then_to_the_ap
         ("invalid_request", "server_error"),
     ] {
         let browser = world.browser();
-        let errand = app.errand(&[]);
-        let login = browser.open(&errand.url).await;
+        let pending = app.begin_authorization(&[]);
+        let login = browser.open(&pending.url).await;
         let refuses = world.pds().next(Endpoint::Par);
         refuses.answers_error(StatusCode::BAD_REQUEST, theirs);
         let page = browser.sign_in_as(&login, "alice.test").await;
@@ -292,7 +292,7 @@ async fn a_pds_that_refuses_the_request_is_told_to_the_person_and_then_to_the_ap
         );
         page.answer.logged(theirs);
         let back = browser.submit(page.form("login"), "back").await;
-        errand.refused(&back.away(), ours);
+        pending.refused(&back.away(), ours);
     }
 }
 
@@ -300,12 +300,12 @@ async fn what_others_wrote_is_escaped_on_every_page(world: &World) {
     let payload = "<script>alert(1)</script>\"'&";
     let app = App::register(world, |settings| payload.clone_into(&mut settings.name)).await;
     let browser = world.browser();
-    let errand = app.errand(&[
+    let pending = app.begin_authorization(&[
         ("login_hint", payload),
         ("state", payload),
         ("prompt", "select_account"),
     ]);
-    let login = browser.open(&errand.url).await;
+    let login = browser.open(&pending.url).await;
     let again = browser.sign_in_as(&login, payload).await;
     let consent = browser.sign_in(&again, world.alice()).await;
     let script = "%3Cscript%3Ealert(1)";

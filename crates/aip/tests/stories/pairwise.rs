@@ -15,7 +15,7 @@ use http::Method;
 use serde_json::{Value, json};
 use url::Url;
 
-use crate::app::{App, Errand, REDIRECT, Tokens};
+use crate::app::{App, PendingAuthorization, REDIRECT, Tokens};
 use crate::back_channel_logout::{sign_in_for, told_at};
 use crate::browser::Browser;
 use crate::client_documents::{ID, document, open, put, take_documents};
@@ -138,8 +138,8 @@ async fn nothing_that_an_app_with_pairwise_subjects_is_told_leads_to_the_account
         let claims = json!({ "name": null, "preferred_username": null, "email": null });
         let claims = json!({ "id_token": claims, "userinfo": claims }).to_string();
         let browser = world.browser();
-        let errand = app.errand(&[("scope", SCOPE), ("claims", &claims)]);
-        let login = browser.open(&errand.url).await;
+        let pending = app.begin_authorization(&[("scope", SCOPE), ("claims", &claims)]);
+        let login = browser.open(&pending.url).await;
         let consent = browser.sign_in(&login, alice).await;
         let page = consent.answer.text();
         for words in [
@@ -153,7 +153,7 @@ async fn nothing_that_an_app_with_pairwise_subjects_is_told_leads_to_the_account
         let back = browser.allow(&consent).await;
         let mut add = |what: &str, text: &str| texts.push((what.to_owned(), unpacked(text)));
         add("the redirect", back.as_str());
-        let redeemed = app.redeem(&errand, &errand.code(&back)).await;
+        let redeemed = app.redeem(&pending, &pending.code(&back)).await;
         add("the tokens", redeemed.text());
         let tokens = Tokens::of(&redeemed);
         let claims = verified_claims(world, tokens.id_token()).await;
@@ -213,10 +213,10 @@ async fn nothing_that_an_app_with_pairwise_subjects_is_told_leads_to_the_account
     let browser = world.browser();
     let lie = Lie::set(Document::TokenResponse, "scope", "transition:generic");
     world.pds().lie(lie);
-    let errand = app.errand(&[("scope", SCOPE)]);
-    let login = browser.open(&errand.url).await;
+    let pending = app.begin_authorization(&[("scope", SCOPE)]);
+    let login = browser.open(&pending.url).await;
     let back = browser.sign_in(&login, alice).await.away();
-    let words = errand.refused(&back, "server_error");
+    let words = pending.refused(&back, "server_error");
     assert_eq!(words, "The sign-in at the host of the account failed.");
     world.pds().tell_truth();
 
@@ -234,11 +234,15 @@ fn logout(params: &[(&str, &str)]) -> String {
 }
 
 /// A request that allows no page, and what the app is told.
-async fn silently(app: &App<'_>, browser: &Browser<'_>, changes: &[(&str, &str)]) -> (Errand, Url) {
+async fn silently(
+    app: &App<'_>,
+    browser: &Browser<'_>,
+    changes: &[(&str, &str)],
+) -> (PendingAuthorization, Url) {
     let usual = [("prompt", "none"), ("scope", SCOPE)];
-    let errand = app.errand(&[&usual, changes].concat());
-    let back = browser.open(&errand.url).await.away();
-    (errand, back)
+    let pending = app.begin_authorization(&[&usual, changes].concat());
+    let back = browser.open(&pending.url).await.away();
+    (pending, back)
 }
 
 async fn whom_an_app_means_is_found_by_its_identifiers_and_not_by_accounts(world: &World) {
@@ -253,8 +257,8 @@ async fn whom_an_app_means_is_found_by_its_identifiers_and_not_by_accounts(world
     let others = other.sign_in_for(&browser, world.bob(), SCOPE).await;
     let (alices, bobs) = (sub(world, &alice).await, sub(world, &bob).await);
     let wish = |subs: &[&str]| json!({ "id_token": { "sub": { "values": subs } } }).to_string();
-    let (errand, back) = silently(&app, &browser, &[]).await;
-    errand.refused(&back, "account_selection_required");
+    let (pending, back) = silently(&app, &browser, &[]).await;
+    pending.refused(&back, "account_selection_required");
 
     // By a hint, and by value.
     for (tokens, expected) in [(&alice, &alices), (&bob, &bobs)] {
@@ -263,22 +267,22 @@ async fn whom_an_app_means_is_found_by_its_identifiers_and_not_by_accounts(world
             ("id_token_hint", tokens.id_token()),
             ("claims", by_value.as_str()),
         ] {
-            let (errand, back) = silently(&app, &browser, &[named]).await;
-            let redeemed = Tokens::of(&app.redeem(&errand, &errand.code(&back)).await);
+            let (pending, back) = silently(&app, &browser, &[named]).await;
+            let redeemed = Tokens::of(&app.redeem(&pending, &pending.code(&back)).await);
             assert_eq!(sub(world, &redeemed).await, *expected);
         }
     }
-    let (errand, back) = silently(&app, &browser, &[("claims", &wish(&[&alices, &bobs]))]).await;
-    errand.refused(&back, "account_selection_required");
+    let (pending, back) = silently(&app, &browser, &[("claims", &wish(&[&alices, &bobs]))]).await;
+    pending.refused(&back, "account_selection_required");
 
     // Of somebody who is not signed in here nobody is let in, with a page or without.
     let elsewhere = world.browser();
     app.sign_in_for(&elsewhere, world.alice(), SCOPE).await;
     let hint = ("id_token_hint", bob.id_token());
-    let (errand, back) = silently(&app, &elsewhere, &[hint]).await;
-    errand.refused(&back, "login_required");
-    let errand = app.errand(&[hint, ("scope", SCOPE)]);
-    let login = elsewhere.open(&errand.url).await;
+    let (pending, back) = silently(&app, &elsewhere, &[hint]).await;
+    pending.refused(&back, "login_required");
+    let pending = app.begin_authorization(&[hint, ("scope", SCOPE)]);
+    let login = elsewhere.open(&pending.url).await;
     let nobody = login
         .form("login")
         .field("subject")
@@ -286,7 +290,7 @@ async fn whom_an_app_means_is_found_by_its_identifiers_and_not_by_accounts(world
         .to_owned();
     assert_eq!(nobody, "", "an identifier leads nobody to their account");
     let back = elsewhere.sign_in(&login, world.alice()).await.away();
-    errand.refused(&back, "login_required");
+    pending.refused(&back, "login_required");
 
     // Accounts, and identifiers of others, are nobody whom the app knows.
     let other_sub = sub(world, &others).await;
@@ -299,16 +303,16 @@ async fn whom_an_app_means_is_found_by_its_identifiers_and_not_by_accounts(world
         (wish(&["alice.test"]), "invalid_request"),
         (wish(&[&other_sub]), "login_required"),
     ] {
-        let (errand, back) = silently(&app, &browser, &[("claims", &named)]).await;
-        errand.refused(&back, error);
+        let (pending, back) = silently(&app, &browser, &[("claims", &named)]).await;
+        pending.refused(&back, error);
     }
-    let (errand, back) = silently(&app, &browser, &[("id_token_hint", others.id_token())]).await;
-    errand.refused(&back, "invalid_request");
+    let (pending, back) = silently(&app, &browser, &[("id_token_hint", others.id_token())]).await;
+    pending.refused(&back, "invalid_request");
     let public = world.app().await;
     public.sign_in(&elsewhere, world.alice()).await;
-    let errand = public.errand(&[("prompt", "none"), ("claims", &wish(&[&alices]))]);
-    let back = elsewhere.open(&errand.url).await.away();
-    errand.refused(&back, "invalid_request");
+    let pending = public.begin_authorization(&[("prompt", "none"), ("claims", &wish(&[&alices]))]);
+    let back = elsewhere.open(&pending.url).await.away();
+    pending.refused(&back, "invalid_request");
 
     // Whoever is let in, a hint at an account makes no difference, so that it tells nothing.
     for hint in [
@@ -317,10 +321,11 @@ async fn whom_an_app_means_is_found_by_its_identifiers_and_not_by_accounts(world
         "nobody.test",
         world.bob().did.as_str(),
     ] {
-        let (errand, back) = silently(&app, &elsewhere, &[("login_hint", hint)]).await;
-        errand.code(&back);
-        let errand = app.errand(&[("scope", SCOPE), ("login_hint", hint), ("prompt", "login")]);
-        let page = world.browser().open(&errand.url).await;
+        let (pending, back) = silently(&app, &elsewhere, &[("login_hint", hint)]).await;
+        pending.code(&back);
+        let pending =
+            app.begin_authorization(&[("scope", SCOPE), ("login_hint", hint), ("prompt", "login")]);
+        let page = world.browser().open(&pending.url).await;
         assert_eq!(page.form("login").field("subject"), Some(hint));
     }
 
@@ -330,8 +335,8 @@ async fn whom_an_app_means_is_found_by_its_identifiers_and_not_by_accounts(world
         ("post_logout_redirect_uri", BYE),
     ]);
     assert!(!browser.open(&url).await.stayed());
-    let (errand, back) = silently(&app, &browser, &[]).await;
-    let left = Tokens::of(&app.redeem(&errand, &errand.code(&back)).await);
+    let (pending, back) = silently(&app, &browser, &[]).await;
+    let left = Tokens::of(&app.redeem(&pending, &pending.code(&back)).await);
     assert_eq!(sub(world, &left).await, alices);
     assert!(
         browser.open(&url).await.has_form("logout"),

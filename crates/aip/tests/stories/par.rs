@@ -13,7 +13,7 @@ use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use url::Url;
 
 use crate::answer::Answer;
-use crate::app::{App, Errand, Tokens, basic_credential};
+use crate::app::{App, PendingAuthorization, Tokens, basic_credential};
 use crate::on_both_engines;
 use crate::request_line::statements;
 use crate::world::{BASE, Engine, World};
@@ -36,18 +36,18 @@ on_both_engines!(
 
 const PAR: &str = "/oauth/par";
 
-/// What the person reads whose link is over.
-const OVER: &str = "This link from the app is over";
+/// What the person reads whose link has expired.
+const LINK_EXPIRED: &str = "This link from the app has expired";
 
-/// The parameters of an errand as a form; the client id comes with the authentication.
-fn form_of(errand: &Errand) -> Vec<(String, String)> {
-    let url = Url::parse(&errand.url).unwrap();
+/// The parameters of an authorization request as a form; the client id comes with the authentication.
+fn form_of(pending: &PendingAuthorization) -> Vec<(String, String)> {
+    let url = Url::parse(&pending.url).unwrap();
     let pairs = url.query_pairs().into_owned();
     pairs.filter(|(name, _)| name != "client_id").collect()
 }
 
-async fn push(app: &App<'_>, errand: &Errand) -> Answer {
-    let form = form_of(errand);
+async fn push(app: &App<'_>, pending: &PendingAuthorization) -> Answer {
+    let form = form_of(pending);
     let form: Vec<_> = form.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
     let answer = app.post(PAR, &form).await;
     if answer.status.is_success() {
@@ -79,8 +79,8 @@ fn link(app: &App<'_>, request_uri: &str) -> String {
 
 async fn a_pushed_request_leads_to_tokens_and_is_spent(world: &World) {
     let app = world.app().await;
-    let errand = app.errand(&[]);
-    let uri = request_uri(&push(&app, &errand).await);
+    let pending = app.begin_authorization(&[]);
+    let uri = request_uri(&push(&app, &pending).await);
     let url = link(&app, &uri);
     let browser = world.browser();
     let login = browser.open(&url).await;
@@ -89,37 +89,37 @@ async fn a_pushed_request_leads_to_tokens_and_is_spent(world: &World) {
     let again = world.browser().open(&url).await;
     again
         .answer
-        .expect_page(400, OVER)
+        .expect_page(400, LINK_EXPIRED)
         .logged("invalid_request_uri");
     let back = browser.allow(&consent).await;
-    Tokens::of(&app.redeem(&errand, &errand.code(&back)).await);
+    Tokens::of(&app.redeem(&pending, &pending.code(&back)).await);
 
     let before = world.state().await;
     for browser in [&browser, &world.browser()] {
         let page = browser.open(&url).await;
-        page.answer.expect_page(400, OVER);
+        page.answer.expect_page(400, LINK_EXPIRED);
     }
     assert_eq!(world.state().await, before);
 }
 
 async fn nothing_in_the_link_but_the_client_counts(world: &World) {
     let app = world.app().await;
-    let errand = app.errand(&[]);
-    let uri = request_uri(&push(&app, &errand).await);
+    let pending = app.begin_authorization(&[]);
+    let uri = request_uri(&push(&app, &pending).await);
     let extra = "redirect_uri=https%3A%2F%2Fevil.example%2F&state=evil&scope=atproto&prompt=none\
                  &response_type=token&request=x";
     let browser = world.browser();
     let login = browser.open(&format!("{}&{extra}", link(&app, &uri))).await;
     let consent = browser.sign_in(&login, world.alice()).await;
     let back = browser.allow(&consent).await;
-    let tokens = Tokens::of(&app.redeem(&errand, &errand.code(&back)).await);
+    let tokens = Tokens::of(&app.redeem(&pending, &pending.code(&back)).await);
     assert_eq!(tokens.answer["scope"], crate::app::SCOPE);
 }
 
 async fn the_sign_in_page_may_be_loaded_again_until_its_form_is_sent(world: &World) {
     let app = world.app().await;
-    let errand = app.errand(&[]);
-    let url = link(&app, &request_uri(&push(&app, &errand).await));
+    let pending = app.begin_authorization(&[]);
+    let url = link(&app, &request_uri(&push(&app, &pending).await));
     let (browser, other) = (world.browser(), world.browser());
     let pages = [browser.open(&url).await, browser.open(&url).await];
     let elsewhere = other.open(&url).await;
@@ -128,41 +128,41 @@ async fn the_sign_in_page_may_be_loaded_again_until_its_form_is_sent(world: &Wor
         let late = browser
             .sign_in_as(page, world.alice().handle.as_str())
             .await;
-        late.answer.expect_page(400, "over");
+        late.answer.expect_page(400, "This sign-in has ended");
     }
     let back = browser.allow(&consent).await;
-    Tokens::of(&app.redeem(&errand, &errand.code(&back)).await);
+    Tokens::of(&app.redeem(&pending, &pending.code(&back)).await);
 }
 
 async fn of_fifty_uses_of_a_request_uri_one_gets_a_code(world: &World) {
     let app = world.app().await;
     let browser = world.browser();
     app.sign_in(&browser, world.alice()).await;
-    let errand = app.errand(&[]);
-    let url = link(&app, &request_uri(&push(&app, &errand).await));
+    let pending = app.begin_authorization(&[]);
+    let url = link(&app, &request_uri(&push(&app, &pending).await));
     let tabs: Vec<_> = (0..50).map(|_| browser.tab()).collect();
     let pages = join_all(tabs.iter().map(|tab| tab.open(&url))).await;
     let mut codes = Vec::new();
     for page in &pages {
         if page.stayed() {
-            page.answer.expect_page(400, "over");
+            page.answer.expect_page(400, "This sign-in has ended");
         } else {
-            codes.push(errand.code(&page.away()));
+            codes.push(pending.code(&page.away()));
         }
     }
     assert_eq!(codes.len(), 1);
-    Tokens::of(&app.redeem(&errand, &codes[0]).await);
+    Tokens::of(&app.redeem(&pending, &codes[0]).await);
 }
 
 async fn a_request_uri_is_for_the_client_that_pushed_it_and_for_its_time(world: &World) {
     let (app, other) = (world.app().await, world.app().await);
-    let uri = request_uri(&push(&app, &app.errand(&[])).await);
+    let uri = request_uri(&push(&app, &app.begin_authorization(&[])).await);
     let unknown = "urn:ietf:params:oauth:request_uri:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
     let before = world.dump().await;
     for url in [link(&other, &uri), link(&app, unknown)] {
         let page = world.browser().open(&url).await;
         page.answer
-            .expect_page(400, OVER)
+            .expect_page(400, LINK_EXPIRED)
             .logged("invalid_request_uri");
     }
     assert_eq!(world.dump().await, before);
@@ -178,21 +178,21 @@ async fn a_request_uri_is_for_the_client_that_pushed_it_and_for_its_time(world: 
     let login = browser.open(&link(&app, &uri)).await;
     world.pass(Duration::from_mins(10));
     let page = world.browser().open(&link(&app, &uri)).await;
-    page.answer.expect_page(400, OVER);
+    page.answer.expect_page(400, LINK_EXPIRED);
     let late = browser
         .sign_in_as(&login, world.alice().handle.as_str())
         .await;
-    late.answer.expect_page(400, OVER);
+    late.answer.expect_page(400, LINK_EXPIRED);
 }
 
 async fn a_request_that_is_refused_without_a_page_is_spent(world: &World) {
     let app = world.app().await;
-    let errand = app.errand(&[("prompt", "none")]);
-    let url = link(&app, &request_uri(&push(&app, &errand).await));
+    let pending = app.begin_authorization(&[("prompt", "none")]);
+    let url = link(&app, &request_uri(&push(&app, &pending).await));
     let page = world.browser().open(&url).await;
-    errand.refused(&page.away(), "login_required");
+    pending.refused(&page.away(), "login_required");
     let page = world.browser().open(&url).await;
-    page.answer.expect_page(400, OVER);
+    page.answer.expect_page(400, LINK_EXPIRED);
 }
 
 async fn every_check_runs_when_a_request_is_pushed(world: &World) {
@@ -222,7 +222,7 @@ async fn every_check_runs_when_a_request_is_pushed(world: &World) {
         ),
         ("request", "e30.e30.", "request_not_supported"),
     ] {
-        let answer = push(&app, &app.errand(&[(name, value)])).await;
+        let answer = push(&app, &app.begin_authorization(&[(name, value)])).await;
         answer.expect(400, error).logged("caller");
         assert_eq!(answer.header("cache-control"), "no-store");
     }
@@ -242,7 +242,7 @@ async fn every_check_runs_when_a_request_is_pushed(world: &World) {
 async fn a_client_proves_itself_to_push_a_request(world: &World) {
     let app = world.app().await;
     let before = world.state().await;
-    let form = form_of(&app.errand(&[]));
+    let form = form_of(&app.begin_authorization(&[]));
     let form: Vec<_> = form.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
     let wrong = basic_credential(app.id.as_str(), "wrong");
     let answer = app.post_as(PAR, Some(&wrong), &form).await;
@@ -258,20 +258,20 @@ async fn a_client_proves_itself_to_push_a_request(world: &World) {
 
 async fn a_proof_binds_the_code_of_a_pushed_request(world: &World) {
     let app = world.app().await.with_dpop();
-    let errand = app.errand(&[]);
-    let url = link(&app, &request_uri(&push(&app, &errand).await));
+    let pending = app.begin_authorization(&[]);
+    let url = link(&app, &request_uri(&push(&app, &pending).await));
     let browser = world.browser();
     let login = browser.open(&url).await;
     let consent = browser.sign_in(&login, world.alice()).await;
-    let code = errand.code(&browser.allow(&consent).await);
+    let code = pending.code(&browser.allow(&consent).await);
     for other in [app.without_key(), app.with_another_key()] {
-        let answer = other.redeem(&errand, &code).await;
+        let answer = other.redeem(&pending, &code).await;
         answer.expect(400, "invalid_grant").logged("DPoP key");
     }
-    Tokens::of(&app.redeem(&errand, &code).await);
+    Tokens::of(&app.redeem(&pending, &code).await);
 
     let jkt = app.key().public().thumbprint();
-    let same = app.errand(&[("dpop_jkt", jkt.as_str())]);
+    let same = app.begin_authorization(&[("dpop_jkt", jkt.as_str())]);
     request_uri(&push(&app, &same).await);
     let answer = push(&app.with_another_key(), &same).await;
     answer.expect(400, "invalid_request").logged("dpop_jkt");
@@ -279,30 +279,37 @@ async fn a_proof_binds_the_code_of_a_pushed_request(world: &World) {
 
 async fn a_client_that_must_push_is_refused_without(world: &World) {
     let app = App::register(world, |settings| settings.require_par = true).await;
-    let errand = app.errand(&[]);
-    let page = world.browser().open(&errand.url).await;
-    errand.refused(&page.away(), "invalid_request");
+    let pending = app.begin_authorization(&[]);
+    let page = world.browser().open(&pending.url).await;
+    pending.refused(&page.away(), "invalid_request");
     page.answer.logged("must be pushed");
 
     // Nor does it help to bring the sign-in page what it would carry.
     let other = world.app().await;
-    let login = world.browser().open(&other.errand(&[]).url).await;
+    let login = world
+        .browser()
+        .open(&other.begin_authorization(&[]).url)
+        .await;
     let carried = login.form("login").field("request").unwrap().to_owned();
     let (before, _) = carried.rsplit_once('.').unwrap();
-    let query = Url::parse(&errand.url).unwrap().query().unwrap().to_owned();
+    let query = Url::parse(&pending.url)
+        .unwrap()
+        .query()
+        .unwrap()
+        .to_owned();
     let query = URL_SAFE_NO_PAD.encode(query);
     let page = world.browser();
     let page = page
         .open(&format!("{BASE}/login?request={before}.{query}"))
         .await;
-    errand.refused(&page.away(), "invalid_request");
+    pending.refused(&page.away(), "invalid_request");
 
-    let url = link(&app, &request_uri(&push(&app, &errand).await));
+    let url = link(&app, &request_uri(&push(&app, &pending).await));
     let browser = world.browser();
     let login = browser.open(&url).await;
     let consent = browser.sign_in(&login, world.alice()).await;
     let back = browser.allow(&consent).await;
-    Tokens::of(&app.redeem(&errand, &errand.code(&back)).await);
+    Tokens::of(&app.redeem(&pending, &pending.code(&back)).await);
 }
 
 async fn a_server_can_demand_it_of_every_client(world: &World) {
@@ -321,10 +328,10 @@ async fn a_server_can_demand_it_of_every_client(world: &World) {
         world.get(METADATA).await.ok()["require_pushed_authorization_requests"],
         true
     );
-    let errand = app.errand(&[]);
-    let page = world.browser().open(&errand.url).await;
-    errand.refused(&page.away(), "invalid_request");
-    let url = link(&app, &request_uri(&push(&app, &errand).await));
+    let pending = app.begin_authorization(&[]);
+    let page = world.browser().open(&pending.url).await;
+    pending.refused(&page.away(), "invalid_request");
+    let url = link(&app, &request_uri(&push(&app, &pending).await));
     assert!(world.browser().open(&url).await.has_form("login"));
 }
 
@@ -335,7 +342,7 @@ async fn a_pushed_request_costs_one_statement_besides_its_limit(world: &World) {
     let expected = 1 + u64::from(world.engine() == Engine::Postgres);
     // At first the client is read, and again when a second has passed.
     while costs.len() < 20 && !costs.contains(&expected) {
-        let pushed = push(&app, &app.errand(&[])).await;
+        let pushed = push(&app, &app.begin_authorization(&[])).await;
         request_uri(&pushed);
         costs.push(statements(world, &pushed));
     }
@@ -346,7 +353,7 @@ async fn a_pushed_request_costs_one_statement_besides_its_limit(world: &World) {
 async fn requests_in_the_name_of_public_clients_are_limited_by_network(world: &World) {
     let (public, confidential) = (world.public_app().await, world.app().await);
     let push_from = |app: &App<'_>, network: &str| {
-        let mut form = form_of(&app.errand(&[]));
+        let mut form = form_of(&app.begin_authorization(&[]));
         form.push(("client_id".to_owned(), app.id.to_string()));
         let request = Request::post(format!("{BASE}{PAR}"))
             .header(CONTENT_TYPE, "application/x-www-form-urlencoded")

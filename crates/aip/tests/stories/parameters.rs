@@ -22,9 +22,9 @@ on_both_engines!(
 async fn a_long_state_comes_back_whatever_becomes_of_the_request(world: &World) {
     let app = world.app().await;
     let state = "s".repeat(8 * 1024);
-    let errand = app.errand(&[("state", &state)]);
+    let pending = app.begin_authorization(&[("state", &state)]);
     let browser = world.browser();
-    let login = browser.open(&errand.url).await;
+    let login = browser.open(&pending.url).await;
     let consent = browser.sign_in(&login, world.alice()).await;
     let back = browser.allow(&consent).await;
     assert_eq!(parameter(&back, "state").as_ref(), Some(&state));
@@ -46,19 +46,19 @@ async fn a_long_state_comes_back_whatever_becomes_of_the_request(world: &World) 
         (("nonce", &*longest), &state, "invalid_request"),
         (("display", "page"), &longest, "invalid_request"),
     ] {
-        let errand = app.errand(&[change, ("state", state)]);
-        let back = browser.open(&errand.url).await.away();
+        let pending = app.begin_authorization(&[change, ("state", state)]);
+        let back = browser.open(&pending.url).await.away();
         assert_eq!(parameter(&back, "error").as_deref(), Some(error));
         assert_eq!(parameter(&back, "state").as_ref(), Some(state), "{error}");
     }
 
     // Nobody is signed in here, and the person says no.
-    let silent = app.errand(&[("state", &state), ("prompt", "none")]);
+    let silent = app.begin_authorization(&[("state", &state), ("prompt", "none")]);
     let back = world.browser().open(&silent.url).await.away();
     assert_eq!(parameter(&back, "state").as_ref(), Some(&state));
-    let errand = app.errand(&[("state", &state), ("prompt", "consent")]);
+    let pending = app.begin_authorization(&[("state", &state), ("prompt", "consent")]);
     let login = world.browser();
-    let page = login.open(&errand.url).await;
+    let page = login.open(&pending.url).await;
     let consent = login.sign_in(&page, world.alice()).await;
     let back = login.deny(&consent).await;
     assert_eq!(parameter(&back, "error").as_deref(), Some("access_denied"));
@@ -68,40 +68,40 @@ async fn a_long_state_comes_back_whatever_becomes_of_the_request(world: &World) 
 async fn a_long_nonce_is_in_the_id_token(world: &World) {
     let app = world.app().await;
     let nonce = "n".repeat(8 * 1024);
-    let errand = app.errand(&[("nonce", &nonce)]);
+    let pending = app.begin_authorization(&[("nonce", &nonce)]);
     let browser = world.browser();
-    let login = browser.open(&errand.url).await;
+    let login = browser.open(&pending.url).await;
     let consent = browser.sign_in(&login, world.alice()).await;
     let back = browser.allow(&consent).await;
-    let tokens = Tokens::of(&app.redeem(&errand, &errand.code(&back)).await);
+    let tokens = Tokens::of(&app.redeem(&pending, &pending.code(&back)).await);
     let claims = verified_claims(world, tokens.id_token()).await;
     assert_eq!(claims["nonce"], nonce);
 }
 
 async fn a_scope_that_nobody_knows_is_never_shown_to_a_person(world: &World) {
     let app = world.app().await;
-    let errand = app.errand(&[(
+    let pending = app.begin_authorization(&[(
         "scope",
         "atproto openid rpc:app.bsky.feed.getTimeline profiles",
     )]);
     let browser = world.browser();
-    let login = browser.open(&errand.url).await;
+    let login = browser.open(&pending.url).await;
     let consent = browser.sign_in(&login, world.alice()).await;
     for unknown in ["Unknown permission", "profiles", "getTimeline"] {
         assert!(!consent.answer.text().contains(unknown), "{unknown}");
     }
     let back = browser.allow(&consent).await;
-    let tokens = Tokens::of(&app.redeem(&errand, &errand.code(&back)).await);
+    let tokens = Tokens::of(&app.redeem(&pending, &pending.code(&back)).await);
     assert_eq!(tokens.answer["scope"], "atproto openid");
 
     // When nothing is left, the app is told.
-    let errand = app.errand(&[("scope", "openid,profile,atproto")]);
-    let back = browser.open(&errand.url).await.away();
-    let told = errand.refused(&back, "invalid_scope");
+    let pending = app.begin_authorization(&[("scope", "openid,profile,atproto")]);
+    let back = browser.open(&pending.url).await.away();
+    let told = pending.refused(&back, "invalid_scope");
     assert!(told.contains("openid,profile,atproto"), "{told}");
-    let errand = app.errand(&[("scope", "atproto blob:*/* identity:handle")]);
-    let back = browser.open(&errand.url).await.away();
-    let told = errand.refused(&back, "invalid_scope");
+    let pending = app.begin_authorization(&[("scope", "atproto blob:*/* identity:handle")]);
+    let back = browser.open(&pending.url).await.away();
+    let told = pending.refused(&back, "invalid_scope");
     assert!(told.contains("identity:handle"), "{told}");
     assert!(!told.contains("blob:"), "{told}");
 }
@@ -122,14 +122,14 @@ async fn a_login_hint_is_read_alike_by_every_page(world: &World) {
     ] {
         for changes in [&[("prompt", "none")][..], &[]] {
             let changes = [changes, &[("login_hint", hint)]].concat();
-            let errand = app.errand(&changes);
-            errand.code(&browser.open(&errand.url).await.away());
+            let pending = app.begin_authorization(&changes);
+            pending.code(&browser.open(&pending.url).await.away());
         }
     }
     for somebody_else in ["bob.test", "alice.test.example", "not a handle"] {
-        let errand = app.errand(&[("prompt", "none"), ("login_hint", somebody_else)]);
-        let back = browser.open(&errand.url).await.away();
-        errand.refused(&back, "login_required");
+        let pending = app.begin_authorization(&[("prompt", "none"), ("login_hint", somebody_else)]);
+        let back = browser.open(&pending.url).await.away();
+        pending.refused(&back, "login_required");
     }
 }
 
@@ -137,13 +137,13 @@ async fn a_login_hint_of_no_use_is_shown_where_it_can_be_corrected(world: &World
     let app = world.app().await;
     for hint in ["alice", "alice@example.org", "not a handle"] {
         let browser = world.browser();
-        let errand = app.errand(&[("login_hint", hint)]);
-        let page = browser.open(&errand.url).await;
+        let pending = app.begin_authorization(&[("login_hint", hint)]);
+        let page = browser.open(&pending.url).await;
         assert_eq!(page.answer.status, 200, "{hint}: {}", page.answer.text());
         assert_eq!(page.form("login").field("subject"), Some(hint));
         // The person corrects it, and the sign-in goes on.
         let consent = browser.sign_in(&page, world.alice()).await;
-        errand.code(&browser.allow(&consent).await);
+        pending.code(&browser.allow(&consent).await);
     }
 }
 
@@ -151,8 +151,8 @@ async fn a_long_form_of_another_site_is_repeated_by_our_page_and_replaces_no_coo
     let app = world.app().await;
     let browser = world.browser();
     app.sign_in(&browser, world.alice()).await;
-    let errand = app.errand(&[("unknown", &"s".repeat(7 * 1024))]);
-    let (endpoint, query) = errand.url.split_once('?').unwrap();
+    let pending = app.begin_authorization(&[("unknown", &"s".repeat(7 * 1024))]);
+    let (endpoint, query) = pending.url.split_once('?').unwrap();
     let form = |body: &str| {
         let request = Request::post(endpoint);
         let request = request.header(CONTENT_TYPE, "application/x-www-form-urlencoded");
@@ -165,7 +165,7 @@ async fn a_long_form_of_another_site_is_repeated_by_our_page_and_replaces_no_coo
     // Sent by our page, the form brings the cookies: the person is known.
     let repeated = format!("{query}&aip_repeated=1");
     let page = browser.follow(endpoint, form(&repeated)).await;
-    errand.code(&page.away());
+    pending.code(&page.away());
     // Without any cookie there is a sign-in page in the end, and no circle.
     let page = world.browser().follow(endpoint, form(&repeated)).await;
     assert!(page.has_form("login"), "{page:?}");

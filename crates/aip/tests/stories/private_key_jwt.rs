@@ -54,8 +54,8 @@ async fn an_app_with_a_key_does_everything_that_one_with_a_secret_does(world: &W
     assert_eq!(told["active"], true);
     assert_eq!(app.revoke(&renewed.refresh).await.status, 200);
     assert_eq!(app.introspect(&renewed.access).await.ok()["active"], false);
-    let errand = app.errand(&[]);
-    let query = url::Url::parse(&errand.url).unwrap();
+    let pending = app.begin_authorization(&[]);
+    let query = url::Url::parse(&pending.url).unwrap();
     let form: Vec<_> = query.query_pairs().into_owned().collect();
     let form: Vec<_> = form.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
     let pushed = app.post("/oauth/par", &form).await;

@@ -14,7 +14,7 @@ use crate::on_both_engines;
 use crate::world::{World, until};
 
 on_both_engines!(
-    the_profile_is_told_as_its_owner_wrote_it,
+    the_profile_is_reported_as_its_owner_wrote_it,
     the_profile_is_for_those_who_may_know_it,
     a_name_that_is_no_name_is_not_told,
     a_pds_that_does_not_tell_costs_the_profile_alone,
@@ -66,7 +66,7 @@ fn plain(world: &World) -> Value {
     })
 }
 
-async fn the_profile_is_told_as_its_owner_wrote_it(world: &World) {
+async fn the_profile_is_reported_as_its_owner_wrote_it(world: &World) {
     write_profile(world, with_picture(&json!("Alice 👩🏽‍🚀"))).await;
     let app = App::register(world, |settings: &mut ClientSettings| {
         settings.claims_in_id_token = true;
@@ -139,9 +139,9 @@ async fn the_profile_is_for_those_who_may_know_it(world: &World) {
     assert_eq!(reads(world), 1, "for the wide one alone");
 
     // What the person is asked is what is told.
-    let errand = app.errand(&[("prompt", "consent"), ("scope", SCOPE)]);
+    let pending = app.begin_authorization(&[("prompt", "consent"), ("scope", SCOPE)]);
     let browser = world.browser();
-    let login = browser.open(&errand.url).await;
+    let login = browser.open(&pending.url).await;
     let consent = browser.sign_in(&login, world.alice()).await;
     let words = "Your handle, your public name, picture and profile page";
     assert!(consent.answer.text().contains(words));

@@ -150,7 +150,7 @@ async fn another_replica_refreshes(world: &World) {
         pds: session.pds.clone(),
         scope: session.scope.clone(),
         next_refresh_at: now + minted.expires_in,
-        trouble: None,
+        partial: None,
         asked_at: now,
     };
     let storage = world.aip().app.server.storage.clone();
@@ -254,17 +254,17 @@ async fn what_one_replica_began_another_goes_on_with(world: &World) {
     let other = world.replica().await;
     let one = world.aip();
     let browser = world.browser();
-    let errand = app.errand(&[]);
-    let login = browser.open(&errand.url).await;
+    let pending = app.begin_authorization(&[]);
+    let login = browser.open(&pending.url).await;
     world.lead_to(&other);
     let at_pds = browser.sign_in_as(&login, "alice.test").await;
     let callback = browser.at_pds(&at_pds, world.alice()).await;
     world.lead_to(&one);
     let consent = browser.open(callback.as_str()).await;
     world.lead_to(&other);
-    let code = errand.code(&browser.allow(&consent).await);
+    let code = pending.code(&browser.allow(&consent).await);
     world.lead_to(&one);
-    let tokens = Tokens::of(&app.redeem(&errand, &code).await);
+    let tokens = Tokens::of(&app.redeem(&pending, &code).await);
     // The nonce of one is good at the other: no challenge comes between.
     world.lead_to(&other);
     let nonce = app.nonce();

@@ -132,15 +132,15 @@ const MAX_SHARED_STATE_STATEMENTS: u64 = 3;
 async fn a_sign_in_takes_few_statements(world: &World) {
     let app = world.app().await;
     let browser = world.browser();
-    let errand = app.errand(&[]);
-    let login = browser.open(&errand.url).await;
+    let pending = app.begin_authorization(&[]);
+    let login = browser.open(&pending.url).await;
     let at_pds = browser
         .sign_in_as(&login, world.alice().handle.as_str())
         .await;
     let callback = browser.at_pds(&at_pds, world.alice()).await;
     let consent = browser.open(callback.as_str()).await;
     let back = browser.allow(&consent).await;
-    errand.code(&back);
+    pending.code(&back);
 
     let client = format!("\"client\":\"{}\"", app.id);
     let log = world.log();

@@ -23,7 +23,7 @@ on_both_engines!(
     the_methods_of_the_network_are_answered_without_the_pds,
     each_method_of_the_network_has_the_errors_of_its_lexicon,
     a_call_that_names_a_service_is_passed_on,
-    what_a_call_changes_of_an_identity_is_told_at_once,
+    what_a_call_changes_of_an_identity_is_reported_at_once,
     look_ups_are_limited_by_app_and_account,
 );
 
@@ -280,7 +280,7 @@ async fn each_method_of_the_network_has_the_errors_of_its_lexicon(world: &World)
     assert!(!told.to_string().contains("503"), "{told}");
 }
 
-async fn what_a_call_changes_of_an_identity_is_told_at_once(world: &World) {
+async fn what_a_call_changes_of_an_identity_is_reported_at_once(world: &World) {
     const UPDATE: &str = "com.atproto.identity.updateHandle";
     const SUBMIT: &str = "com.atproto.identity.submitPlcOperation";
     const REFRESH: &str = "com.atproto.identity.refreshIdentity";

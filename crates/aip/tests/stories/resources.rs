@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use crate::answer::Answer;
-use crate::app::{App, Errand, SCOPE, Tokens};
+use crate::app::{App, PendingAuthorization, SCOPE, Tokens};
 use crate::on_both_engines;
 use crate::request_line::statements;
 use crate::world::{BASE, Engine, World};
@@ -60,19 +60,19 @@ async fn resource_server<'w>(world: &'w World, identifier: &str) -> App<'w> {
     .await
 }
 
-async fn code(app: &App<'_>, errand: &Errand) -> String {
+async fn code(app: &App<'_>, pending: &PendingAuthorization) -> String {
     let browser = app.world.browser();
-    let login = browser.open(&errand.url).await;
+    let login = browser.open(&pending.url).await;
     let consent = browser.sign_in(&login, app.world.alice()).await;
-    errand.code(&browser.allow(&consent).await)
+    pending.code(&browser.allow(&consent).await)
 }
 
 /// The tokens of a sign-in for these resources.
 async fn tokens_for(app: &App<'_>, resources: &[&str]) -> Tokens {
     let named: Vec<_> = resources.iter().map(|it| ("resource", *it)).collect();
-    let errand = app.errand(&named);
-    let code = code(app, &errand).await;
-    Tokens::of(&app.redeem(&errand, &code).await)
+    let pending = app.begin_authorization(&named);
+    let code = code(app, &pending).await;
+    Tokens::of(&app.redeem(&pending, &code).await)
 }
 
 async fn refresh_for(app: &App<'_>, refresh: &str, resources: &[&str]) -> Answer {
@@ -166,12 +166,12 @@ async fn a_resource_that_is_none_or_not_registered_is_an_invalid_target(world: &
         (&app, &many, "more than 8"),
     ] {
         let named: Vec<_> = resources.iter().map(|it| ("resource", *it)).collect();
-        let errand = app.errand(&named);
-        let page = world.browser().open(&errand.url).await;
-        let told = errand.refused(&page.away(), "invalid_target");
+        let pending = app.begin_authorization(&named);
+        let page = world.browser().open(&pending.url).await;
+        let told = pending.refused(&page.away(), "invalid_target");
         assert!(told.contains(words), "{told}");
 
-        let url = url::Url::parse(&errand.url).unwrap();
+        let url = url::Url::parse(&pending.url).unwrap();
         let form: Vec<_> = url.query_pairs().into_owned().collect();
         let form: Vec<_> = form.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
         let pushed = app.post("/oauth/par", &form).await;
@@ -189,32 +189,32 @@ async fn a_resource_that_is_none_or_not_registered_is_an_invalid_target(world: &
     }
     assert_eq!(world.state().await, before);
     // Other parameters are still sent once.
-    let twice = app.errand(&[("audience", API), ("audience", PHOTOS)]);
+    let twice = app.begin_authorization(&[("audience", API), ("audience", PHOTOS)]);
     let page = world.browser().open(&twice.url).await;
     twice.refused(&page.away(), "invalid_request");
 }
 
 async fn a_token_request_asks_for_some_of_what_was_authorized_and_for_no_more(world: &World) {
     let app = app_for_both(world).await;
-    let errand = app.errand(&[("resource", API)]);
-    let code = code(&app, &errand).await;
+    let pending = app.begin_authorization(&[("resource", API)]);
+    let code = code(&app, &pending).await;
     let before = world.state().await;
     for resource in [PHOTOS, BASE, "https://other.example.org"] {
         let refused = app
-            .redeem_with(&errand, &code, &[("resource", resource)])
+            .redeem_with(&pending, &code, &[("resource", resource)])
             .await;
         refused.expect(400, "invalid_target").logged("did not ask");
     }
-    let refused = app.redeem_with(&errand, &code, &[("resource", "x")]).await;
+    let refused = app.redeem_with(&pending, &code, &[("resource", "x")]).await;
     refused.expect(400, "invalid_target");
     assert_eq!(world.state().await, before, "the code is not spent");
     // A stranger's code, or none, is no good, whatever is asked for.
     let stranger = app_for_both(world).await;
     for (app, code) in [(&stranger, &*code), (&app, "aip_ac_nothing")] {
-        let refused = app.redeem_with(&errand, code, &[("resource", API)]).await;
+        let refused = app.redeem_with(&pending, code, &[("resource", API)]).await;
         refused.expect(400, "invalid_grant");
     }
-    let redeemed = app.redeem_with(&errand, &code, &[("resource", API)]).await;
+    let redeemed = app.redeem_with(&pending, &code, &[("resource", API)]).await;
     let tokens = Tokens::of(&redeemed);
     assert_eq!(audience(&app, &tokens.access).await, API);
 
@@ -326,10 +326,10 @@ async fn a_resource_server_learns_about_tokens_for_it_and_no_others(world: &Worl
 
 async fn of_fifty_exchanges_for_a_resource_one_wins(world: &World) {
     let app = app_for_both(world).await;
-    let errand = app.errand(&[("resource", API), ("resource", PHOTOS)]);
-    let code = code(&app, &errand).await;
+    let pending = app.begin_authorization(&[("resource", API), ("resource", PHOTOS)]);
+    let code = code(&app, &pending).await;
     let change = [("resource", API)];
-    let exchanges = (0..50).map(|_| app.redeem_with(&errand, &code, &change));
+    let exchanges = (0..50).map(|_| app.redeem_with(&pending, &code, &change));
     let answers = join_all(exchanges).await;
     let (won, lost): (Vec<_>, Vec<_>) = answers.iter().partition(|it| it.status.is_success());
     assert_eq!((won.len(), lost.len()), (1, 49));
@@ -367,7 +367,7 @@ async fn what_the_operator_takes_from_an_app_gets_no_more_tokens(world: &World) 
     let with_aip = tokens_for(&app, &[BASE, API]).await;
     let of_one = tokens_for(&app, &[API]).await;
     let usual = tokens_for(&app, &[]).await;
-    let asked = app.errand(&[("resource", API)]);
+    let asked = app.begin_authorization(&[("resource", API)]);
     let browser = world.browser();
     let login = browser.open(&asked.url).await;
     let consent = browser.sign_in(&login, world.alice()).await;

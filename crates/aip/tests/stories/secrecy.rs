@@ -27,7 +27,9 @@ async fn live(world: &World) {
     }
     // A sign-in that is still on its way holds secrets, too.
     let browser = world.browser();
-    let login = browser.open(&world.app().await.errand(&[]).url).await;
+    let login = browser
+        .open(&world.app().await.begin_authorization(&[]).url)
+        .await;
     browser.sign_in_as(&login, "bob.test").await;
     world.learn_hidden_secrets().await;
     assert!(world.secrets.len() > 60, "{}", world.secrets.len());

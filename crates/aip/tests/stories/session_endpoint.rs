@@ -15,10 +15,10 @@ use crate::request_line::request_line;
 use crate::world::World;
 
 on_both_engines!(
-    a_fresh_session_is_told_by_one_statement,
+    a_fresh_session_is_answered_by_one_statement,
     a_session_is_told_without_opening_its_secrets,
-    a_stale_session_is_refreshed_before_it_is_told,
-    when_the_pds_ends_the_session_of_a_public_client_is_told,
+    a_stale_session_is_refreshed_before_it_is_answered,
+    when_the_pds_ends_the_session_of_a_public_client_is_reported,
 );
 
 async fn ask(app: &App<'_>, access: &str) -> Answer {
@@ -27,7 +27,7 @@ async fn ask(app: &App<'_>, access: &str) -> Answer {
         .await
 }
 
-async fn a_fresh_session_is_told_by_one_statement(world: &World) {
+async fn a_fresh_session_is_answered_by_one_statement(world: &World) {
     let (app, tokens) = app_with_session(world).await;
     let answer = ask(&app, &tokens.access).await;
     let line = request_line(world, answer.header("x-request-id"));
@@ -65,7 +65,7 @@ async fn a_session_is_told_without_opening_its_secrets(world: &World) {
     assert_eq!(world.texts(mend).await.len(), 1);
 }
 
-async fn a_stale_session_is_refreshed_before_it_is_told(world: &World) {
+async fn a_stale_session_is_refreshed_before_it_is_answered(world: &World) {
     let (app, tokens) = app_with_session(world).await;
     let before = ask(&app, &tokens.access).await.ok();
     world.pass(STALE);
@@ -76,7 +76,7 @@ async fn a_stale_session_is_refreshed_before_it_is_told(world: &World) {
     assert_eq!(after["scopes"], json!(before["scopes"]));
 }
 
-async fn when_the_pds_ends_the_session_of_a_public_client_is_told(world: &World) {
+async fn when_the_pds_ends_the_session_of_a_public_client_is_reported(world: &World) {
     let (app, tokens) = app_with_session(world).await;
     let begun = world.clock.now();
     let public = "UPDATE upstream_sessions SET client_key_id = NULL RETURNING id";

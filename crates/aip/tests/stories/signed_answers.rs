@@ -37,12 +37,12 @@ async fn a_resource_server_may_have_what_it_is_told_signed(world: &World) {
     let algs = &metadata["introspection_signing_alg_values_supported"];
     assert_eq!(*algs, json!(["RS256", "ES256"]));
     let app = App::register(world, |settings| settings.resources = API.parse().unwrap()).await;
-    let errand = app.errand(&[("resource", API)]);
+    let pending = app.begin_authorization(&[("resource", API)]);
     let browser = world.browser();
-    let login = browser.open(&errand.url).await;
+    let login = browser.open(&pending.url).await;
     let consent = browser.sign_in(&login, world.alice()).await;
-    let code = errand.code(&browser.allow(&consent).await);
-    let tokens = crate::app::Tokens::of(&app.redeem(&errand, &code).await);
+    let code = pending.code(&browser.allow(&consent).await);
+    let tokens = crate::app::Tokens::of(&app.redeem(&pending, &code).await);
     for (alg, name) in [(IdTokenAlg::Es256, "ES256"), (IdTokenAlg::Rs256, "RS256")] {
         let api = App::register(world, |settings| {
             settings.grant_types = vec![GrantType::ClientCredentials].try_into().unwrap();
@@ -112,9 +112,10 @@ async fn userinfo_is_signed_for_apps_that_are_registered_for_it(world: &World) {
         app.userinfo("unknown").await.expect(401, "invalid_token");
         // Nor is it an id_token, although it has the same issuer, audience, key and type.
         for not_an_id_token in [jwt, &tokens.access] {
-            let errand = app.errand(&[("prompt", "none"), ("id_token_hint", not_an_id_token)]);
-            let back = world.browser().open(&errand.url).await.away();
-            let told = errand.refused(&back, "invalid_request");
+            let pending =
+                app.begin_authorization(&[("prompt", "none"), ("id_token_hint", not_an_id_token)]);
+            let back = world.browser().open(&pending.url).await.away();
+            let told = pending.refused(&back, "invalid_request");
             assert!(told.contains("id_token_hint"), "{told}");
         }
     }

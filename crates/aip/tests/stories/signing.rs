@@ -22,7 +22,7 @@ on_both_engines!(
 /// Types that and claims that the page comes again with these words, and that nothing began.
 async fn expect_page_again(world: &World, browser: &Browser<'_>, typed: &str, words: &str) -> Page {
     let app = world.app().await;
-    let login = browser.open(&app.errand(&[]).url).await;
+    let login = browser.open(&app.begin_authorization(&[]).url).await;
     let page = browser.sign_in_as(&login, typed).await;
     page.answer.expect_page(400, words);
     assert!(page.has_form("login"), "the person can try again");
@@ -87,7 +87,9 @@ async fn an_account_that_apps_could_not_know_by_its_did_cannot_sign_in(world: &W
         assert!(page.answer.text().contains(&format!("{length} characters")));
     }
     let did = did_of_length(world, 255, pds);
-    let login = browser.open(&world.app().await.errand(&[]).url).await;
+    let login = browser
+        .open(&world.app().await.begin_authorization(&[]).url)
+        .await;
     let at_pds = browser.sign_in_as(&login, did.as_str()).await;
     assert!(!at_pds.has_form("login"), "it goes on at the PDS");
     assert_eq!(world.dump().await.count("upstream_flows"), 1);

@@ -7,7 +7,7 @@ use aip_sandbox::Decision;
 use aip_storage::audit::AuditKind;
 use futures_util::future::join_all;
 
-use crate::app::{App, Errand, REDIRECT, SCOPE, Tokens};
+use crate::app::{App, PendingAuthorization, REDIRECT, SCOPE, Tokens};
 use crate::on_both_engines;
 use crate::world::World;
 
@@ -30,21 +30,21 @@ const UNUSABLE: &str = "the code or token is unknown, expired, or not for this c
 const OTHER_REDIRECT: &str = "https://app.example.org/other";
 
 /// A code that alice's browser brought back to the app.
-async fn code_for(app: &App<'_>, errand: &Errand) -> String {
+async fn code_for(app: &App<'_>, pending: &PendingAuthorization) -> String {
     let browser = app.world.browser();
-    let login = browser.open(&errand.url).await;
+    let login = browser.open(&pending.url).await;
     let consent = browser.sign_in(&login, app.world.alice()).await;
-    errand.code(&browser.allow(&consent).await)
+    pending.code(&browser.allow(&consent).await)
 }
 
 async fn a_code_used_twice_takes_back_all_that_came_of_it(world: &World) {
     let app = world.app().await;
-    let errand = app.errand(&[]);
-    let code = code_for(&app, &errand).await;
-    let tokens = Tokens::of(&app.redeem(&errand, &code).await);
+    let pending = app.begin_authorization(&[]);
+    let code = code_for(&app, &pending).await;
+    let tokens = Tokens::of(&app.redeem(&pending, &code).await);
     let renewed = Tokens::of(&app.refresh(&tokens.refresh).await);
 
-    app.redeem(&errand, &code)
+    app.redeem(&pending, &code)
         .await
         .expect(400, "invalid_grant")
         .logged("used before");
@@ -63,9 +63,9 @@ async fn a_code_used_twice_takes_back_all_that_came_of_it(world: &World) {
 
 async fn of_eight_exchanges_at_once_one_wins_and_is_taken_back(world: &World) {
     let app = world.app().await;
-    let errand = app.errand(&[]);
-    let code = code_for(&app, &errand).await;
-    let answers = join_all((0..8).map(|_| app.redeem(&errand, &code))).await;
+    let pending = app.begin_authorization(&[]);
+    let code = code_for(&app, &pending).await;
+    let answers = join_all((0..8).map(|_| app.redeem(&pending, &code))).await;
     let (won, lost): (Vec<_>, Vec<_>) = answers.iter().partition(|it| it.status.is_success());
     assert_eq!(won.len(), 1);
     for answer in lost {
@@ -84,8 +84,8 @@ async fn a_code_survives_wrong_exchanges_and_serves_the_right_one(world: &World)
     };
     let app = App::register(world, two_redirects).await;
     let stranger = App::register(world, two_redirects).await;
-    let errand = app.errand(&[]);
-    let code = code_for(&app, &errand).await;
+    let pending = app.begin_authorization(&[]);
+    let code = code_for(&app, &pending).await;
     let before = world.state().await;
 
     let wrong_verifier = "w".repeat(43);
@@ -96,24 +96,24 @@ async fn a_code_survives_wrong_exchanges_and_serves_the_right_one(world: &World)
         (("code_verifier", "short"), "is not 43 to 128"),
         (("code_verifier", ""), "`code_verifier` is missing"),
     ] {
-        let answer = app.redeem_with(&errand, &code, &[changes]).await;
+        let answer = app.redeem_with(&pending, &code, &[changes]).await;
         answer.expect(400, "invalid_grant").logged(reason);
         assert_eq!(answer.json()["error_description"], UNUSABLE);
     }
     let given = format!("given to the client `{}`", app.id);
     stranger
-        .redeem(&errand, &code)
+        .redeem(&pending, &code)
         .await
         .expect(400, "invalid_grant")
         .logged(&given);
-    app.redeem(&errand, "aip_ac_cut_off")
+    app.redeem(&pending, "aip_ac_cut_off")
         .await
         .expect(400, "invalid_grant")
         .logged("not the form of one of ours");
     let mut forger = App::register(world, two_redirects).await;
     forger.id = app.id.clone();
     forger
-        .redeem(&errand, &code)
+        .redeem(&pending, &code)
         .await
         .expect(401, "invalid_client")
         .logged("secret is wrong");
@@ -125,7 +125,7 @@ async fn a_code_survives_wrong_exchanges_and_serves_the_right_one(world: &World)
     assert!(world.audit(AuditKind::CodeReplayed).await.is_empty());
     // OAuth 2.1 §10.2: it may be left out where PKCE is used, and is compared when it is sent.
     let answer = app
-        .redeem_with(&errand, &code, &[("redirect_uri", "")])
+        .redeem_with(&pending, &code, &[("redirect_uri", "")])
         .await;
     let tokens = Tokens::of(&answer);
 
@@ -135,7 +135,7 @@ async fn a_code_survives_wrong_exchanges_and_serves_the_right_one(world: &World)
         ("code_verifier", ""),
         ("redirect_uri", OTHER_REDIRECT),
     ] {
-        let answer = app.redeem_with(&errand, &code, &[changes]).await;
+        let answer = app.redeem_with(&pending, &code, &[changes]).await;
         answer.expect(400, "invalid_grant");
     }
     assert!(world.audit(AuditKind::CodeReplayed).await.is_empty());
@@ -144,32 +144,32 @@ async fn a_code_survives_wrong_exchanges_and_serves_the_right_one(world: &World)
 
 async fn a_verifier_that_no_challenge_asked_for_is_refused(world: &World) {
     let app = App::register(world, |settings| settings.require_pkce = false).await;
-    let errand = app.errand(&[("code_challenge", ""), ("code_challenge_method", "")]);
-    let code = code_for(&app, &errand).await;
+    let pending = app.begin_authorization(&[("code_challenge", ""), ("code_challenge_method", "")]);
+    let code = code_for(&app, &pending).await;
     let before = world.state().await;
-    app.redeem(&errand, &code)
+    app.redeem(&pending, &code)
         .await
         .expect(400, "invalid_grant")
         .logged("had no `code_challenge`");
     // OAuth 2.1 §10.2: without PKCE the redirect URI must be repeated.
     let neither = [("code_verifier", ""), ("redirect_uri", "")];
-    app.redeem_with(&errand, &code, &neither)
+    app.redeem_with(&pending, &code, &neither)
         .await
         .expect(400, "invalid_grant");
     assert_eq!(world.state().await, before);
     let answer = app
-        .redeem_with(&errand, &code, &[("code_verifier", "")])
+        .redeem_with(&pending, &code, &[("code_verifier", "")])
         .await;
     Tokens::of(&answer);
 }
 
 async fn after_a_minute_a_code_is_nothing(world: &World) {
     let app = world.app().await;
-    let errand = app.errand(&[]);
-    let code = code_for(&app, &errand).await;
+    let pending = app.begin_authorization(&[]);
+    let code = code_for(&app, &pending).await;
     world.pass(Duration::from_secs(61));
     let before = world.state().await;
-    app.redeem(&errand, &code)
+    app.redeem(&pending, &code)
         .await
         .expect(400, "invalid_grant")
         .logged("it expired at");
@@ -178,18 +178,18 @@ async fn after_a_minute_a_code_is_nothing(world: &World) {
 
 async fn a_public_app_cannot_use_the_code_of_another_by_saying_nothing(world: &World) {
     let (app, thief) = (world.public_app().await, world.public_app().await);
-    let errand = app.errand(&[]);
-    let code = code_for(&app, &errand).await;
+    let pending = app.begin_authorization(&[]);
+    let code = code_for(&app, &pending).await;
     let before = world.state().await;
     thief
-        .redeem(&errand, &code)
+        .redeem(&pending, &code)
         .await
         .expect(400, "invalid_grant");
     let nameless_form = [
         ("grant_type", "authorization_code"),
         ("code", &*code),
         ("redirect_uri", REDIRECT),
-        ("code_verifier", &*errand.verifier),
+        ("code_verifier", &*pending.verifier),
     ];
     let answer = thief.post_as("/oauth/token", None, &nameless_form).await;
     answer
@@ -199,7 +199,7 @@ async fn a_public_app_cannot_use_the_code_of_another_by_saying_nothing(world: &W
         world.state().await.without(&["clients"]),
         before.without(&["clients"])
     );
-    Tokens::of(&app.redeem(&errand, &code).await);
+    Tokens::of(&app.redeem(&pending, &code).await);
 }
 
 async fn an_app_refreshes_long_after_its_access_token_expired(world: &World) {
@@ -296,16 +296,16 @@ async fn an_app_with_a_secret_may_refresh_with_another_key(world: &World) {
 async fn a_refresh_that_repeats_what_was_asked_gets_what_was_granted(world: &World) {
     let app = world.app().await;
     let asked = format!("{SCOPE} email repo:app.bsky.feed.like com.example.unknown");
-    let errand = app.errand(&[("scope", &asked)]);
+    let pending = app.begin_authorization(&[("scope", &asked)]);
     let browser = world.browser();
-    let login = browser.open(&errand.url).await;
+    let login = browser.open(&pending.url).await;
     let at_pds = browser.sign_in_as(&login, "alice.test").await;
     let kept = Decision::AuthorizeOnly(&["repo:app.bsky.feed.post"]);
     let callback = browser.decide_at_pds(&at_pds, world.alice(), kept).await;
     let consent = browser.open(callback.as_str()).await;
     assert!(!consent.answer.text().contains("com.example.unknown"));
     let back = browser.allow(&consent).await;
-    let mut tokens = Tokens::of(&app.redeem(&errand, &errand.code(&back)).await);
+    let mut tokens = Tokens::of(&app.redeem(&pending, &pending.code(&back)).await);
     assert_eq!(tokens.answer["scope"], SCOPE);
 
     // Authlib and requests-oauthlib repeat the whole scope at every refresh.

@@ -1,6 +1,6 @@
 //! With Valkey between the replicas: what is lost with it is speed.
 
-use aip_testkit::valkey::{PATIENCE, ValkeyServer};
+use aip_testkit::valkey::{SERVER_TIMEOUT, ValkeyServer};
 use futures_util::future::join_all;
 use http::StatusCode;
 use tokio::time::{Duration, Instant, sleep};
@@ -63,7 +63,7 @@ async fn losing_valkey_in_the_middle_costs_no_session(world: &World) {
 /// Waits until so many replicas are connected.
 async fn until_connected(valkey: &ValkeyServer, replicas: usize) {
     let expected = format!("aip:notices\n{replicas}");
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + SERVER_TIMEOUT;
     while valkey.cli(&["PUBSUB", "NUMSUB", "aip:notices"]).await != expected {
         assert!(Instant::now() < deadline, "not {replicas} connections");
         sleep(Duration::from_millis(20)).await;

@@ -36,11 +36,11 @@ async fn a_server_that_demands_a_nonce_for_ever_is_given_up(world: &World) {
     world.pds().always(Endpoint::Token).demands_nonce();
     let app = world.app().await;
     let browser = world.browser();
-    let errand = app.errand(&[]);
-    let login = browser.open(&errand.url).await;
+    let pending = app.begin_authorization(&[]);
+    let login = browser.open(&pending.url).await;
     let page = browser.sign_in(&login, world.alice()).await;
 
-    errand.refused(&page.away(), "temporarily_unavailable");
+    pending.refused(&page.away(), "temporarily_unavailable");
     page.answer.logged("nonce");
     assert_eq!(world.pds().requests_to(Endpoint::Token).len(), 8);
     let dump = world.dump().await;

@@ -36,7 +36,7 @@ impl Backends {
 }
 
 /// The whole configuration. The address of `probe` answers with its number.
-pub(super) fn configuration(
+pub(super) fn nginx_configuration(
     folder: &Path,
     probe: (SocketAddr, usize),
     listeners: &[SocketAddr],
@@ -73,23 +73,23 @@ pub(super) fn configuration(
             route.address,
             route.hosts.join(" ")
         );
-        let mut everything = false;
+        let mut has_root_location = false;
         for rule in route.rules.as_array().into_iter().flatten() {
-            let action = action(rule, number, &route.backends);
+            let location_directives = location_directives(rule, number, &route.backends);
             for matched in rule["matches"].as_array().into_iter().flatten() {
                 let path = matched["path"]["value"].as_str().unwrap_or("/");
                 if matched["path"]["type"] == "Exact" {
-                    let _ = writeln!(text, "location = \"{path}\" {{ {action} }}");
+                    let _ = writeln!(text, "location = \"{path}\" {{ {location_directives} }}");
                 } else if path == "/" {
-                    everything = true;
-                    let _ = writeln!(text, "location / {{ {action} }}");
+                    has_root_location = true;
+                    let _ = writeln!(text, "location / {{ {location_directives} }}");
                 } else {
-                    let _ = writeln!(text, "location = \"{path}\" {{ {action} }}");
-                    let _ = writeln!(text, "location ^~ \"{path}/\" {{ {action} }}");
+                    let _ = writeln!(text, "location = \"{path}\" {{ {location_directives} }}");
+                    let _ = writeln!(text, "location ^~ \"{path}/\" {{ {location_directives} }}");
                 }
             }
         }
-        if !everything {
+        if !has_root_location {
             let _ = writeln!(text, "location / {{ return 404 \"{NO_ROUTE}\"; }}");
         }
         text.push_str("}\n");
@@ -98,7 +98,7 @@ pub(super) fn configuration(
 }
 
 /// What a rule does with a request. A Pod that fails is not covered up by another one.
-fn action(rule: &Value, number: usize, backends: &Backends) -> String {
+fn location_directives(rule: &Value, number: usize, backends: &Backends) -> String {
     let redirect = &rule["filters"][0]["requestRedirect"];
     if let Some(scheme) = redirect["scheme"].as_str() {
         let code = redirect["statusCode"].as_i64().unwrap_or(302);

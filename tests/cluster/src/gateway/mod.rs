@@ -29,7 +29,7 @@ use tokio::time::Instant;
 use crate::daemon::Daemon;
 use crate::reaper::Reaper;
 use crate::{definitions, http_client, ports};
-use configuration::{Backends, Route, configuration};
+use configuration::{Backends, Route, nginx_configuration};
 use status::Decision;
 
 /// What nginx answers where no route leads.
@@ -228,7 +228,7 @@ impl Nginx {
     fn start(listeners: Vec<SocketAddr>) -> Self {
         let reaper = Reaper::start();
         let probe = free();
-        let first = configuration(reaper.folder(), (probe, 0), &listeners, &[]);
+        let first = nginx_configuration(reaper.folder(), (probe, 0), &listeners, &[]);
         std::fs::write(reaper.folder().join("nginx.conf"), &first).expect("the folder is writable");
         let folder = reaper.folder().display();
         let arguments = [
@@ -254,7 +254,7 @@ impl Nginx {
     async fn configure(&mut self, routes: &[Route]) {
         let configuration = |generation| {
             let probe = (self.probe, generation);
-            configuration(self.reaper.folder(), probe, &self.listeners, routes)
+            nginx_configuration(self.reaper.folder(), probe, &self.listeners, routes)
         };
         if configuration(self.generation) != self.configured {
             let next = configuration(self.generation + 1);

@@ -70,7 +70,7 @@ pub struct Nodes {
 }
 
 /// What all Pods share.
-pub(crate) struct Shared {
+pub(crate) struct KubeletShared {
     client: Client,
     nodes: Vec<String>,
     images: Images,
@@ -82,7 +82,7 @@ pub(crate) struct Shared {
 }
 
 /// What the thread is given.
-struct Start {
+struct KubeletConfig {
     kubeconfig: String,
     server: Identity,
     nodes: Nodes,
@@ -117,7 +117,7 @@ impl Kubelet {
     /// If the API server refuses a node.
     pub async fn start_with(cluster: &ControlPlane, nodes: Nodes) -> Self {
         let images = Images::default();
-        let start = Start {
+        let start = KubeletConfig {
             kubeconfig: cluster.write_user(USER, ADMIN_GROUP).1,
             server: cluster.authority().server("kubelet"),
             nodes,
@@ -162,7 +162,7 @@ impl Drop for Kubelet {
     }
 }
 
-impl Start {
+impl KubeletConfig {
     async fn run(self, ready: oneshot::Sender<()>) {
         let client = kubeconfig::client(&self.kubeconfig).await;
         let logs = Logs::default();
@@ -178,7 +178,7 @@ impl Start {
                 .expect("the API server takes the node");
         }
         let (events, write_events) = Events::new(client.clone());
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(KubeletShared {
             client: client.clone(),
             nodes: nodes.clone(),
             images: self.images,

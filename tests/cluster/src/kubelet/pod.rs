@@ -20,7 +20,7 @@ use super::network::Address;
 use super::rewrite::Rewrite;
 use super::state::{ContainerSlot, ObservedContainer, PodState};
 use super::volumes::{self, Volumes};
-use super::{Shared, time};
+use super::{KubeletShared, time};
 
 /// How soon something that is missing is looked for again.
 pub(crate) const RETRY_INTERVAL: Duration = Duration::from_millis(500);
@@ -37,7 +37,7 @@ pub(crate) enum PodTermination {
 
 /// A Pod that was bound to one of our nodes.
 pub(crate) struct PodWorker {
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) shared: Arc<KubeletShared>,
     pub(crate) pod: Pod,
     pub(crate) namespace: String,
     pub(crate) name: String,
@@ -50,7 +50,7 @@ pub(crate) struct PodWorker {
 
 impl PodWorker {
     pub(crate) fn new(
-        shared: Arc<Shared>,
+        shared: Arc<KubeletShared>,
         pod: Pod,
         address: Address,
         ending: watch::Receiver<PodTermination>,

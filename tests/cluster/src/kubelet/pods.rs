@@ -14,11 +14,11 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::Shared;
+use super::KubeletShared;
 use super::pod::{PodTermination, PodWorker};
 
 /// Runs Pods for ever.
-pub(crate) async fn run(shared: Arc<Shared>) {
+pub(crate) async fn run(shared: Arc<KubeletShared>) {
     let pods: Api<Pod> = Api::all(shared.client.clone());
     let bound = watcher::Config::default().fields("spec.nodeName!=");
     let mut changes = Box::pin(watcher(pods, bound).default_backoff());
@@ -53,7 +53,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
 }
 
 fn follow(
-    shared: &Arc<Shared>,
+    shared: &Arc<KubeletShared>,
     followed: &mut HashMap<String, watch::Sender<PodTermination>>,
     tasks: &mut JoinSet<()>,
     pod: &Pod,

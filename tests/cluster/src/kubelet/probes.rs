@@ -56,17 +56,17 @@ pub(crate) async fn watch(
     });
     let readiness = async {
         if let Some(probe) = &container.readiness_probe {
-            let mut asking = ask(Purpose::Readiness, probe).await;
+            let mut worker = ask(Purpose::Readiness, probe).await;
             loop {
-                let ready = asking.verdict().await;
+                let ready = worker.verdict().await;
                 run.update(slot, |state| state.ready = ready);
             }
         }
     };
     let liveness = async {
         if let Some(probe) = &container.liveness_probe {
-            let mut asking = ask(Purpose::Liveness, probe).await;
-            while asking.verdict().await {}
+            let mut worker = ask(Purpose::Liveness, probe).await;
+            while worker.verdict().await {}
             let _ended = unhealthy.send("failed liveness probe");
         }
     };
@@ -98,7 +98,7 @@ impl<'a> ProbeWorker<'a> {
     async fn verdict(&mut self) -> bool {
         loop {
             self.period.tick().await;
-            match self.ask().await {
+            match self.probe_once().await {
                 Ok(()) => (self.successes, self.failures) = (self.successes.saturating_add(1), 0),
                 Err(message) => {
                     (self.successes, self.failures) = (0, self.failures.saturating_add(1));
@@ -116,18 +116,18 @@ impl<'a> ProbeWorker<'a> {
         }
     }
 
-    async fn ask(&self) -> Result<(), String> {
-        let (of, probe) = (self.process_spec, self.probe);
-        let patience = seconds(probe.timeout_seconds, 1);
-        if of.image.never_ready && self.purpose != Purpose::Liveness {
+    async fn probe_once(&self) -> Result<(), String> {
+        let (spec, probe) = (self.process_spec, self.probe);
+        let timeout = seconds(probe.timeout_seconds, 1);
+        if spec.image.never_ready && self.purpose != Purpose::Liveness {
             return Err("HTTP probe failed with statuscode: 503".to_owned());
         }
         if let Some(action) = &probe.http_get {
-            of.http_get(action, patience).await
+            spec.http_get(action, timeout).await
         } else if let Some(action) = &probe.tcp_socket {
-            of.tcp(action, patience).await
+            spec.tcp(action, timeout).await
         } else if let Some(action) = &probe.exec {
-            of.exec(action, patience).await
+            spec.exec(action, timeout).await
         } else {
             Err("the stand-in does not know this kind of probe".to_owned())
         }

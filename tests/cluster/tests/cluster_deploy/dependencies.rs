@@ -1,17 +1,39 @@
 //! PostgreSQL and Valkey, where the stack makes them: refused in the preview if the cluster has not what they
 //! need, ready before the migration, and their data kept until its name is typed.
 
+use std::time::Duration;
+
 use aip_apply::apply::FailPoint;
-use cluster::{Image, definitions};
+use cluster::{Image, definitions, eventually_within};
 use kube::api::{Api, DynamicObject, Patch, PatchParams};
 use serde_json::{Value, json};
+use tokio::sync::OnceCell;
 
 use crate::test_project::{SECRET, TestProject};
 
 const CNPG: &str = "postgresql.cnpg.io";
+/// The machine is shared: what takes seconds may take minutes.
+const PATIENCE: Duration = Duration::from_mins(5);
 const DATABASE_URL: &str =
     "      DATABASE_URL: postgresql://aip:hunter2-hunter2@127.0.0.1:5432/aip\n";
 const REDIS_DSN: &str = "      REDIS_DSN: redis://127.0.0.1:6379/0\n";
+
+/// Makes the cluster one with `CloudNativePG`, for all tests. Before that a stack that needs it is refused, whichever
+/// test comes first.
+pub(crate) async fn cloudnative_pg() {
+    static INSTALLED: OnceCell<()> = OnceCell::const_new();
+    let refused_and_installed = || async {
+        let project = TestProject::new("nopostgres").await;
+        project.write("v1", "dependencies: {postgres: cnpg}");
+        project.edit(DATABASE_URL, "");
+        project.run(&["up", "--yes"]).await.exits(1).says(
+            "the cluster does not know the kind Cluster of postgresql.cnpg.io/v1: install CloudNativePG",
+        );
+        assert_eq!(project.versions().await, []);
+        definitions::install(&project.client, definitions::CLOUDNATIVE_PG).await;
+    };
+    INSTALLED.get_or_init(refused_and_installed).await;
+}
 
 /// Writes the status of the stack's Cluster, as `CloudNativePG` does.
 async fn report(project: &TestProject, status: Value) {
@@ -23,22 +45,25 @@ async fn report(project: &TestProject, status: Value) {
         .unwrap();
 }
 
+/// Says that the Cluster is there, as `CloudNativePG` does.
+async fn report_ready(project: &TestProject) {
+    let ready = json!({"phase": "Cluster in healthy state", "readyInstances": 3, "conditions": ready("True")});
+    report(project, ready).await;
+}
+
 fn ready(status: &str) -> Value {
     json!([{"type": "Ready", "status": status, "reason": "ClusterIsReady", "message": "",
         "lastTransitionTime": "2026-01-01T00:00:00Z"}])
 }
 
-/// Makes the Secrets of a Cluster, as `CloudNativePG` does.
-async fn issue_secrets(project: &TestProject) {
-    let url = format!(
-        "postgresql://aip:{SECRET}@aip-postgres-rw.{}:5432/aip",
-        project.namespace()
-    );
+/// Makes the Secrets of a Cluster, as `CloudNativePG` does: with the URL of a server, and the certificate of its
+/// authority.
+async fn issue_secrets(project: &TestProject, url: &str, authority: &str) {
     for (name, data) in [
         ("aip-postgres-app", json!({"uri": url})),
         (
             "aip-postgres-ca",
-            json!({"ca.crt": "a certificate", "ca.key": "its key"}),
+            json!({"ca.crt": authority, "ca.key": "its key"}),
         ),
     ] {
         let secret = json!({"apiVersion": "v1", "kind": "Secret", "stringData": data,
@@ -47,13 +72,24 @@ async fn issue_secrets(project: &TestProject) {
     }
 }
 
+/// Does for the stack's Cluster what `CloudNativePG` does, once there is one: it is this server.
+pub(crate) async fn operate(project: &TestProject, url: &str, authority: &str) {
+    let clusters: Api<DynamicObject> = project.api(CNPG, "Cluster");
+    eventually_within(PATIENCE, "a Cluster is asked for", async || {
+        clusters.get("aip-postgres").await
+    })
+    .await;
+    issue_secrets(project, url, authority).await;
+    report_ready(project).await;
+}
+
 async fn make_storage_class(project: &TestProject, name: &str, mode: &str) {
     let class = json!({"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": {"name": name},
         "provisioner": "kubernetes.io/no-provisioner", "volumeBindingMode": mode});
     project.apply("storage.k8s.io", "StorageClass", class).await;
 }
 
-/// A URL beside the Cluster, no operator, no storage: each is said before anything is changed.
+/// A URL beside the Cluster, no storage: each is said before anything is changed.
 async fn refused_until_the_cluster_has_what_it_needs(project: &TestProject) {
     project
         .run(&["preview"])
@@ -61,10 +97,6 @@ async fn refused_until_the_cluster_has_what_it_needs(project: &TestProject) {
         .exits(2)
         .says("DATABASE_URL: conflicts with aip_config.dependencies.postgres: cnpg");
     project.edit(DATABASE_URL, "");
-    project.run(&["up", "--yes"]).await.exits(1).says(
-        "the cluster does not know the kind Cluster of postgresql.cnpg.io/v1: install CloudNativePG",
-    );
-    definitions::install(&project.client, definitions::CLOUDNATIVE_PG).await;
     project.run(&["up", "--yes"]).await.exits(1).says(
         "refers to StorageClass postgres-disk, which does not exist: create it, or name another one: aip-deploy \
          config set --path aip_config.dependencies.cnpg.storage_class",
@@ -75,6 +107,7 @@ async fn refused_until_the_cluster_has_what_it_needs(project: &TestProject) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn postgres_is_ready_before_the_migration_and_outlives_the_stack() {
+    cloudnative_pg().await;
     let project = TestProject::new("postgres").await;
     let clusters = async || project.names(CNPG, "Cluster").await;
     let none: [&str; 0] = [];
@@ -116,12 +149,12 @@ async fn postgres_is_ready_before_the_migration_and_outlives_the_stack() {
     assert_eq!(project.names("batch", "Job").await, none);
     assert_eq!(project.names("apps", "Deployment").await, none);
 
-    issue_secrets(&project).await;
-    report(
-        &project,
-        json!({"phase": "Cluster in healthy state", "readyInstances": 3, "conditions": ready("True")}),
-    )
-    .await;
+    let url = format!(
+        "postgresql://aip:{SECRET}@aip-postgres-rw.{}:5432/aip",
+        project.namespace()
+    );
+    issue_secrets(&project, &url, "a certificate").await;
+    report_ready(&project).await;
     project.up().await.exits(0);
     let pod = &project.deployment().await.data["spec"]["template"]["spec"];
     let reference = json!({"secretKeyRef": {"name": "aip-postgres-app", "key": "uri"}});

@@ -19,8 +19,7 @@ use tokio::sync::OnceCell;
 
 static KUBELET: OnceCell<Kubelet> = OnceCell::const_new();
 static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| workspace_program("aip-deploy"));
-static FAIL_POINTS: LazyLock<PathBuf> =
-    LazyLock::new(|| workspace_example("aip-deploy", "fail-points"));
+static FAIL_POINTS: LazyLock<PathBuf> = LazyLock::new(|| workspace_example("fail-points"));
 
 /// A value that must never be seen in any output or in the state.
 pub(crate) const SECRET: &str = "hunter2-hunter2";

@@ -9,15 +9,16 @@ use std::time::Duration;
 use cluster::{ControlPlane, Gateway, Image, Kubelet, eventually_within};
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::Api;
-use packaging::{Service, free_port, image, release_file, run, unpacked_image, version};
+use packaging::{Service, free_port, release_file, run, version};
 use rcgen::{CertificateParams, KeyPair};
-use release::image::{Layout, push};
+use release::image::{Layout, unpack};
+use release::program::Architecture;
 use tempfile::TempDir;
 use tokio::process::Command;
 
 use crate::checklist::{Step, is_as_said, steps};
 use crate::proxies::Nginx;
-use crate::pushed::{plain, registry_below};
+use crate::pushed::registry_below;
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/go-live.md");
 const HOST: &str = "auth.example.org";
@@ -155,9 +156,12 @@ async fn every_command_of_the_checklist_prints_what_the_page_says() {
     let version = version();
     let repository = format!("127.0.0.1:{port}/aip");
     let reference = format!("{repository}:v{version}");
-    let layout = Layout::open(&image()).unwrap();
-    let digest = push(&layout, &reference, &plain(None)).await.unwrap();
-    let released = Image::unpacked(unpacked_image())
+    // What the page pushes. Nodes pull it by its digest.
+    let layout = Layout::open(&release_file("aip-", "-image.tar")).unwrap();
+    let digest = layout.image().unwrap().digest().to_string();
+    let root = aside.path().join("image");
+    let unpacked = unpack(&layout, Architecture::of_this_machine(), &root).unwrap();
+    let released = Image::unpacked(&unpacked)
         .listens("HTTP_PORT", "AIP_LISTEN")
         .variable("AIP_INTERNAL_LISTEN", "0.0.0.0:9090");
     kubelet

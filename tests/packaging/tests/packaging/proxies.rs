@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use aip_testkit::valkey::{PATIENCE, ValkeyServer, free_ports};
+use aip_testkit::valkey::{SERVER_TIMEOUT, ValkeyServer, free_ports};
 use harness::connection::{Connection, get};
 use harness::sign_in::sign_in;
 use packaging::{AipServer, Service, free_port, run, unpacked_archive};
@@ -249,7 +249,7 @@ impl Counting {
 
     /// Everything that was asked, as soon as `words` are in it.
     async fn until(&self, words: &str) -> String {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + SERVER_TIMEOUT;
         loop {
             let text = std::fs::read_to_string(&self.log).unwrap();
             if text.contains(words) {

@@ -42,7 +42,7 @@ pub(crate) async fn registry_below(folder: &Path, port: u16, passwords: bool) ->
 pub(crate) fn plain(user: Option<(&str, &str)>) -> Registry {
     Registry {
         plain_http: true,
-        user: user.map(|(user, password)| (user.to_owned(), password.to_owned())),
+        user: user.map(|(user, password)| (user.to_owned(), password.to_owned().into())),
     }
 }
 

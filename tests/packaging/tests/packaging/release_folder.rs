@@ -3,8 +3,10 @@
 use std::path::Path;
 use std::process::Command;
 
+use oci_spec::image::ImageManifest;
 use packaging::{release_file, run, unpacked_archive, version};
-use release::program::Program;
+use release::image::{Layout, unpack};
+use release::program::{Architecture, Program};
 use serde_json::Value;
 
 #[test]
@@ -31,6 +33,26 @@ fn programs_are_static_and_say_the_version_of_the_release() {
         let said = run(Command::new(&path).arg("--version").env_clear());
         assert!(said.starts_with(&format!("{name} {number} (")), "{said}");
     }
+}
+
+#[test]
+fn the_image_is_there_with_its_bill_of_materials() {
+    let file = release_file(&format!("aip-{}-image", version()), ".tar");
+    let layout = Layout::open(&file).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let architecture = Architecture::of_this_machine();
+    let unpacked = unpack(&layout, architecture, &folder.path().join("root")).unwrap();
+    let of_image = std::fs::read(unpacked.root.join("usr/bin/aip")).unwrap();
+    let of_archive = std::fs::read(unpacked_archive().join("aip")).unwrap();
+    assert!(of_image == of_archive, "another program");
+    let index = layout.index().unwrap();
+    let [_, sbom] = &index.manifests()[..] else {
+        panic!("{index:?}");
+    };
+    let sbom: ImageManifest = layout.document(sbom).unwrap();
+    let sbom = layout.blob(&sbom.layers()[0]).unwrap();
+    let beside = release_file(&format!("aip-{}", version()), ".cdx.json");
+    assert!(sbom == std::fs::read(beside).unwrap(), "another bill");
 }
 
 #[test]

@@ -21,7 +21,7 @@ pub(super) struct JobWatch {
     pods: Cache<Pod>,
     about_job: Cache<Event>,
     about_pods: Cache<Event>,
-    said: Option<String>,
+    last_log_line: Option<String>,
 }
 
 impl Awaited for JobWatch {
@@ -57,7 +57,7 @@ impl Awaited for JobWatch {
         events.extend(self.about_pods.all());
         let job = self.jobs.get(name)?;
         Some(JobView {
-            said: self.said.clone(),
+            last_log_line: self.last_log_line.clone(),
             ..JobView::read(job, &self.pods.all(), &events)
         })
     }
@@ -78,7 +78,7 @@ impl Awaited for JobWatch {
         view.at_work()
     }
 
-    fn hear(&mut self, line: String) {
-        self.said = Some(line);
+    fn record_log_line(&mut self, line: String) {
+        self.last_log_line = Some(line);
     }
 }

@@ -30,7 +30,7 @@ impl<'c> Lookup<'c> {
         let region = selection.region.as_deref();
         let region = region.or(in_file.as_deref().and_then(region_of));
         let acm = Acm::connect(&ctx.aws, region).await?;
-        let mut arns = acm.of_subject(&hosts[0]).await?;
+        let mut arns = acm.find_by_subject(&hosts[0]).await?;
         // It may be for a wildcard, or be requested by another program.
         let here = in_file.filter(|arn| region_of(arn) == Some(acm.region()));
         arns.extend(here.clone().filter(|arn| !arns.contains(arn)));

@@ -8,7 +8,7 @@ use aip_base::Timestamp;
 use aip_stack::Target;
 
 use super::find::{arn_in_file, covers_all, host, region_of};
-use super::wait::ended;
+use super::wait::failure_text;
 use crate::context::OpenStack;
 
 /// ACM begins to renew 60 days before the end
@@ -16,7 +16,7 @@ use crate::context::OpenStack;
 const EXPIRES_SOON: Duration = Duration::from_hours(30 * 24);
 
 /// What is to be said of the certificate of the load balancer; none if the stack has no load balancer.
-/// `Err` is what has to be mended. Whoever may not ask AWS is told so, and fails nothing.
+/// `Err` is what has to be mended. Whoever may not ask AWS is informed, and fails nothing.
 pub(crate) async fn check(
     stack: &OpenStack<'_>,
     target: &Target,
@@ -50,7 +50,7 @@ fn verdict(
 ) -> Result<String, String> {
     let Certificate { arn, names, .. } = certificate;
     if certificate.status != CertificateStatus::Issued {
-        return Err(format!("{arn} {}", ended(certificate)));
+        return Err(format!("{arn} {}", failure_text(certificate)));
     }
     if let Some(host) = host
         && !covers_all(names, std::slice::from_ref(&host))
@@ -66,7 +66,10 @@ fn verdict(
     let ends = rfc3339(until);
     let soon = until < now + EXPIRES_SOON;
     match &certificate.renewal {
-        _ if until <= now => Err(format!("{arn} expired at {ends}: {}", way_on(certificate))),
+        _ if until <= now => Err(format!(
+            "{arn} expired at {ends}: {}",
+            renewal_advice(certificate)
+        )),
         Some((status, reason)) if status != "SUCCESS" && soon => Err(format!(
             "{arn} ends at {ends}, and its renewal is {status}{}: `aip-deploy cert status` shows the DNS records \
              that have to stay in place",
@@ -74,9 +77,9 @@ fn verdict(
                 .as_ref()
                 .map_or(String::new(), |reason| format!(" ({reason})"))
         )),
-        _ if soon && !certificate.is_renewed => Err(format!(
+        _ if soon && !certificate.will_be_renewed => Err(format!(
             "{arn} ends at {ends}, and AWS does not renew it: {}",
-            way_on(certificate)
+            renewal_advice(certificate)
         )),
         _ => Ok(format!(
             "{arn} is issued for {} until {ends}",
@@ -87,7 +90,7 @@ fn verdict(
 
 /// What gives the load balancer a certificate that lasts. `cert request` takes up one that is issued, however
 /// soon it ends.
-fn way_on(certificate: &Certificate) -> String {
+fn renewal_advice(certificate: &Certificate) -> String {
     let arn = &certificate.arn;
     if certificate.is_amazon_issued {
         return "AWS renews one that a load balancer uses: run `aip-deploy up`, and look again tomorrow"
@@ -116,41 +119,41 @@ mod tests {
             created: None,
             not_after: Some(NOW + Duration::from_hours(24 * days)),
             is_amazon_issued: true,
-            is_renewed: true,
+            will_be_renewed: true,
             renewal: None,
         }
     }
 
-    fn said(certificate: &Certificate) -> Result<String, String> {
+    fn verdict_of(certificate: &Certificate) -> Result<String, String> {
         verdict(certificate, Some("auth.example.org".to_owned()), NOW)
     }
 
     #[test]
     fn an_issued_certificate_passes_until_its_renewal_fails() {
-        let text = said(&certificate(200)).unwrap();
+        let text = verdict_of(&certificate(200)).unwrap();
         assert!(
             text.contains("issued for auth.example.org until 2027"),
             "{text}"
         );
-        assert!(said(&certificate(10)).is_ok(), "it is being renewed");
+        assert!(verdict_of(&certificate(10)).is_ok(), "it is being renewed");
         let mut renewing = certificate(10);
         renewing.renewal = Some((
             "PENDING_VALIDATION".to_owned(),
             Some("CAA_ERROR".to_owned()),
         ));
-        assert!(said(&renewing).unwrap_err().contains("(CAA_ERROR)"));
+        assert!(verdict_of(&renewing).unwrap_err().contains("(CAA_ERROR)"));
         renewing.renewal = Some(("SUCCESS".to_owned(), None));
-        assert!(said(&renewing).is_ok());
+        assert!(verdict_of(&renewing).is_ok());
         let mut unused = certificate(10);
-        unused.is_renewed = false;
-        let text = said(&unused).unwrap_err();
+        unused.will_be_renewed = false;
+        let text = verdict_of(&unused).unwrap_err();
         assert!(
             text.contains("does not renew it: AWS renews one that"),
             "{text}"
         );
         let mut imported = unused;
         imported.is_amazon_issued = false;
-        let text = said(&imported).unwrap_err();
+        let text = verdict_of(&imported).unwrap_err();
         // `cert request` would take up the same one.
         assert!(!text.contains("cert request"), "{text}");
         assert!(
@@ -158,12 +161,16 @@ mod tests {
             "{text}"
         );
         imported.not_after = Some(NOW + EXPIRES_SOON);
-        assert!(said(&imported).is_ok());
+        assert!(verdict_of(&imported).is_ok());
     }
 
     #[test]
     fn what_no_load_balancer_can_use_fails() {
-        assert!(said(&certificate(0)).unwrap_err().contains("expired at"));
+        assert!(
+            verdict_of(&certificate(0))
+                .unwrap_err()
+                .contains("expired at")
+        );
         let ended = [
             (CertificateStatus::PendingValidation, "cert wait"),
             (CertificateStatus::Failed, "was refused"),
@@ -178,7 +185,7 @@ mod tests {
         for (status, words) in ended {
             let mut one = certificate(200);
             one.status = status;
-            let text = said(&one).unwrap_err();
+            let text = verdict_of(&one).unwrap_err();
             assert!(text.contains(words), "{text}");
         }
         let other = verdict(&certificate(200), Some("www.example.org".to_owned()), NOW);

@@ -84,11 +84,11 @@ async fn request(lookup: &Lookup<'_>) -> Result<Certificate, CertError> {
         lookup.hosts.join(", "),
         lookup.acm.region()
     ));
-    described(lookup, &arn).await
+    describe(lookup, &arn).await
 }
 
 /// The certificate as it is now.
-pub(super) async fn described(lookup: &Lookup<'_>, arn: &str) -> Result<Certificate, CertError> {
+pub(super) async fn describe(lookup: &Lookup<'_>, arn: &str) -> Result<Certificate, CertError> {
     let found = lookup.acm.describe(arn).await?;
     found.ok_or_else(|| CertError::NotFound {
         host: lookup.hosts.join(", "),
@@ -118,7 +118,7 @@ async fn with_records(
             });
         }
         sleep(RECORDS_POLL_INTERVAL).await;
-        certificate = described(lookup, &certificate.arn).await?;
+        certificate = describe(lookup, &certificate.arn).await?;
     }
 }
 

@@ -31,7 +31,7 @@ impl StatusArgs {
         ctx.screen.lines([
             format!("arn:     {}", certificate.arn),
             format!("names:   {}", certificate.names.join(", ")),
-            format!("status:  {}", words(certificate)),
+            format!("status:  {}", status_text(certificate)),
             format!("expires: {}", until.as_deref().unwrap_or("-")),
         ]);
         let rows = certificate.validations.iter().map(|validation| {
@@ -55,7 +55,7 @@ impl StatusArgs {
 }
 
 /// The status, with the reason of a failure.
-pub(super) fn words(certificate: &Certificate) -> String {
+pub(super) fn status_text(certificate: &Certificate) -> String {
     let word = match &certificate.status {
         CertificateStatus::PendingValidation => "pending validation",
         CertificateStatus::Issued => "issued",
@@ -84,7 +84,7 @@ fn to_json(certificate: &Certificate) -> Value {
     json!({
         "arn": certificate.arn,
         "names": certificate.names,
-        "status": words(certificate),
+        "status": status_text(certificate),
         "expires": certificate.not_after.map(rfc3339),
         "records": records.collect::<Vec<_>>(),
     })

@@ -8,7 +8,7 @@ use clap::builder::RangedU64ValueParser;
 use tokio::time::{Instant, sleep};
 
 use super::find::Lookup;
-use super::request::described;
+use super::request::describe;
 use super::{CertError, Selection, dns, save};
 use crate::context::Context;
 
@@ -49,26 +49,26 @@ pub(super) async fn wait(
 ) -> Result<(), CertError> {
     let screen = &lookup.ctx.screen;
     let deadline = Instant::now() + Duration::from_secs(timeout_seconds);
-    let mut told = Vec::new();
+    let mut last_printed = Vec::new();
     loop {
-        let certificate = described(lookup, arn).await?;
+        let certificate = describe(lookup, arn).await?;
         match certificate.status {
             CertificateStatus::Issued => return save(lookup.ctx, lookup.stack, &certificate),
             CertificateStatus::PendingValidation => {}
             _ => {
                 return Err(CertError::Ended {
                     arn: arn.to_owned(),
-                    reason: ended(&certificate),
+                    reason: failure_text(&certificate),
                 });
             }
         }
         let waiting = waiting_for(&certificate);
-        if waiting != told {
+        if waiting != last_printed {
             screen.status(format!("waiting for {}", waiting.join(", ")));
-            told = waiting;
+            last_printed = waiting;
         }
         if Instant::now() >= deadline {
-            let mut waiting_for = told.join(", ");
+            let mut waiting_for = last_printed.join(", ");
             if let Some(record) = dns::missing(&certificate).first()
                 && let Some(hint) = dns::delegation_hint(lookup, record).await
             {
@@ -85,45 +85,47 @@ pub(super) async fn wait(
 
 /// Each name that is not validated, with its record.
 fn waiting_for(certificate: &Certificate) -> Vec<String> {
-    let open = certificate.validations.iter().filter(|one| !one.is_done);
-    let open: Vec<String> = open
+    let unvalidated = certificate.validations.iter().filter(|one| !one.is_done);
+    let unvalidated: Vec<String> = unvalidated
         .map(|one| match &one.record {
             Some(record) => format!("{} CNAME {}", record.name, record.value),
             None => format!("the record of {}", one.name),
         })
         .collect();
-    if open.is_empty() {
+    if unvalidated.is_empty() {
         return vec!["the certificate, whose names are validated".to_owned()];
     }
-    open
+    unvalidated
 }
 
 /// Why a certificate will not be issued, and what to do.
 /// (<https://docs.aws.amazon.com/acm/latest/userguide/troubleshooting-failed.html>)
-pub(super) fn ended(certificate: &Certificate) -> String {
-    const AGAIN: &str = "`aip-deploy cert request` requests another one";
+pub(super) fn failure_text(certificate: &Certificate) -> String {
+    const REQUEST_AGAIN_ADVICE: &str = "`aip-deploy cert request` requests another one";
     let host = certificate.names.first().map_or("HOST", String::as_str);
     match &certificate.status {
         CertificateStatus::Failed => match certificate.failure.as_deref() {
             Some("CAA_ERROR") => format!(
                 "was refused: a CAA record of the domain does not allow Amazon to issue (CAA_ERROR). See `dig CAA \
-                 {host}` and the domains above it, add `0 issue \"amazon.com\"`; then {AGAIN}"
+                 {host}` and the domains above it, add `0 issue \"amazon.com\"`; then {REQUEST_AGAIN_ADVICE}"
             ),
             Some("DOMAIN_NOT_ALLOWED" | "INVALID_PUBLIC_DOMAIN") => format!(
                 "was refused: Amazon issues none for {host}, which is no name of the public DNS or is blocked; \
                  ask AWS Support"
             ),
             why => format!(
-                "was refused ({}); {AGAIN}",
+                "was refused ({}); {REQUEST_AGAIN_ADVICE}",
                 why.unwrap_or("no reason given")
             ),
         },
         CertificateStatus::ValidationTimedOut => {
-            format!("was given up: its DNS records were not found within 72 hours; {AGAIN}")
+            format!(
+                "was given up: its DNS records were not found within 72 hours; {REQUEST_AGAIN_ADVICE}"
+            )
         }
-        CertificateStatus::Expired => format!("has expired; {AGAIN}"),
-        CertificateStatus::Revoked => format!("was revoked; {AGAIN}"),
-        CertificateStatus::Other(word) => format!("is {word}; {AGAIN}"),
+        CertificateStatus::Expired => format!("has expired; {REQUEST_AGAIN_ADVICE}"),
+        CertificateStatus::Revoked => format!("was revoked; {REQUEST_AGAIN_ADVICE}"),
+        CertificateStatus::Other(word) => format!("is {word}; {REQUEST_AGAIN_ADVICE}"),
         CertificateStatus::Issued => "is issued".to_owned(),
         CertificateStatus::PendingValidation => {
             "is not validated yet: run `aip-deploy cert wait`".to_owned()

@@ -99,7 +99,7 @@ impl MigrateArgs {
         self.position(&stack, &stack.stack.load()?).await?;
         ctx.screen.lines(PLAN);
         if !self.yes {
-            let noun = Operation::MoveDatabase.words().noun;
+            let noun = Operation::MoveDatabase.labels().noun;
             let question = format!("Do you want to perform this {noun}?");
             match ask(&ctx.screen, &question, false)? {
                 Answer::Yes => {}
@@ -177,7 +177,7 @@ impl MigrateArgs {
             Destination::Cnpg if wanted.next.is_some() => Err(DepsError::TwoTargets { path }),
             Destination::Cnpg if wanted.kind != "cnpg" => Ok(Position::Before),
             Destination::Cnpg if deployed.kind == "cnpg_next" => Ok(Position::Written),
-            Destination::Cnpg => Err(DepsError::AlreadyThere),
+            Destination::Cnpg => Err(DepsError::AlreadyMoved),
         }
     }
 

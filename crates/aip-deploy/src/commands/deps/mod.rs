@@ -53,7 +53,7 @@ pub(crate) enum DepsError {
     #[error(
         "aip_config.dependencies.postgres is `cnpg` already, and deployed: there is nothing to move"
     )]
-    AlreadyThere,
+    AlreadyMoved,
     #[error(
         "databases are moved in the profile `restricted` alone: run `aip-deploy config set --path aip_config.profile \
          restricted`, or `aip database move` by hand"
@@ -83,7 +83,7 @@ impl DepsError {
             Self::Context(error) => error.exit(),
             Self::Command(error) => error.exit(),
             Self::File(StackFileError::Io { .. } | StackFileError::ChangedMeanwhile { .. })
-            | Self::AlreadyThere
+            | Self::AlreadyMoved
             | Self::NothingDeployed => Exit::Failed,
             Self::File(_)
             | Self::Crypter { .. }

@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn backups_that_fail_are_suspended_or_were_never_made_are_told_first() {
+    fn backups_that_fail_are_suspended_or_were_never_made_are_reported_first() {
         let mut suspended = schedule();
         suspended["spec"]["suspend"] = true.into();
         let said = backup(&cluster(), &suspended, NOON).unwrap_err();

@@ -18,7 +18,7 @@ use pulumi_files::StackFile;
 use secrecy::ExposeSecret;
 use yaml_lossless::Tree;
 
-use super::deployed::{History, live, revision_file};
+use super::deployed::{History, read_live_value, revision_file};
 use super::{ACTIVE, KEY_SET, KeysError, variable};
 use crate::commands::apply_flags::ApplyFlags;
 use crate::commands::failure::CommandError;
@@ -28,16 +28,16 @@ use crate::workflow::{Deployment, Operation, with_lease};
 /// The key set in its Secret.
 const KEY_FILE: &str = "signing_keys.json";
 
-/// What is asked for on the command line.
-pub(super) struct Auto {
+/// The arguments of `keys rotate --auto`.
+pub(super) struct AutoRotation {
     /// In place of `aip_config.keys.rotate_every`.
     pub(super) every: Option<Duration>,
     /// None: every purpose.
     pub(super) purpose: Option<Purpose>,
 }
 
-/// The stack as a run finds it.
-struct Round {
+/// What a run reads before it decides: the keys of the stack file, the last deployment, and the steps that are due.
+struct RotationStatus {
     file: StackFile,
     keys: SigningKeys,
     /// The last deployment that succeeded.
@@ -47,19 +47,19 @@ struct Round {
     is_ahead: bool,
 }
 
-impl Round {
+impl RotationStatus {
     fn has_work(&self) -> bool {
         self.is_ahead || !self.due.steps.is_empty()
     }
 }
 
-impl Auto {
+impl AutoRotation {
     pub(super) async fn run(self, ctx: &Context) -> Result<(), KeysError> {
         let stack = ctx.open_stack().await?;
         // Most runs end here, without having written anything.
-        let round = self.look(ctx, stack.stack).await?;
-        if !round.has_work() {
-            say_next(ctx, round.due.next);
+        let status = self.read_status(ctx, stack.stack).await?;
+        if !status.has_work() {
+            print_next_step(ctx, status.due.next);
             return Ok(());
         }
         with_lease(&stack, Operation::RotateKeys, async |lease| {
@@ -67,12 +67,12 @@ impl Auto {
             Box::pin(self.rotate(&stack, lease)).await
         })
         .await?;
-        say_next(ctx, self.look(ctx, stack.stack).await?.due.next);
+        print_next_step(ctx, self.read_status(ctx, stack.stack).await?.due.next);
         Ok(())
     }
 
     /// What is due, by the stack file and the history.
-    async fn look(&self, ctx: &Context, stack: &Stack) -> Result<Round, KeysError> {
+    async fn read_status(&self, ctx: &Context, stack: &Stack) -> Result<RotationStatus, KeysError> {
         let file = stack.load()?;
         let schedule = self.schedule(ctx, stack, &file).await?;
         let keys = super::read(ctx, stack, &file).await?;
@@ -81,17 +81,13 @@ impl Auto {
         let (Some((_, deployed)), Some(last)) = (history.deployed.0.first(), history.last) else {
             return Err(KeysError::NothingDeployed);
         };
-        if let Some(by) = keys.behind(deployed) {
-            let place = format!(
-                "the deployment by {}@{} at {}",
-                last.user, last.host, last.ended
-            );
-            return Err(KeysError::Overtaken { by, place });
+        if let Some(by) = keys.outdated_by(deployed) {
+            return Err(KeysError::overtaken_by(by, &last));
         }
         let is_ahead = !keys.is_same(deployed);
         let now = ctx.clock.now();
         let due = keys.due(self.purpose, schedule, &history.deployed, now)?;
-        Ok(Round {
+        Ok(RotationStatus {
             file,
             keys,
             last,
@@ -106,52 +102,52 @@ impl Auto {
         stack: &Stack,
         file: &StackFile,
     ) -> Result<Schedule, KeysError> {
-        let every = period(ctx, stack, file, self.every).await?;
+        let every = rotation_period(ctx, stack, file, self.every).await?;
         let overlap = ctx.text(stack, file, KEY_OVERLAP.path()).await?;
         let overlap = overlap.as_ref().map(ExposeSecret::expose_secret);
-        key_schedule(every, overlap).map_err(refused(KEY_OVERLAP.path()))
+        key_schedule(every, overlap).map_err(invalid_field(KEY_OVERLAP.path()))
     }
 
     /// Makes the steps in the stack file and deploys it.
     async fn rotate(&self, stack: &OpenStack<'_>, lease: &LeaseRenewer) -> Result<(), KeysError> {
         let ctx = stack.ctx;
         // Again: whoever had the lease before may have done it all.
-        let mut round = self.look(ctx, stack.stack).await?;
-        if !round.has_work() {
+        let mut status = self.read_status(ctx, stack.stack).await?;
+        if !status.has_work() {
             return Ok(());
         }
-        let deployed_file = revision_file(stack.stack, &round.last)?;
+        let deployed_file = revision_file(stack.stack, &status.last)?;
         let active = variable(stack.stack, &deployed_file, ACTIVE)?;
-        only_keys_differ(stack, &round.file, &round.last, &[KEY_SET, &active]).await?;
-        is_deployed_and_not_overtaken(stack, &round.keys).await?;
-        for step in &round.due.steps {
-            let kid = round
+        only_keys_differ(stack, &status.file, &status.last, &[KEY_SET, &active]).await?;
+        check_deployed_keys(stack, &status.keys).await?;
+        for step in &status.due.steps {
+            let kid = status
                 .keys
                 .make(step, ctx.clock.as_ref(), ctx.rng.as_ref())?;
-            ctx.screen.line(said(step, &kid));
+            ctx.screen.line(step_text(step, &kid));
         }
-        super::write(ctx, stack.stack, &mut round.file, &round.keys).await?;
+        super::write(ctx, stack.stack, &mut status.file, &status.keys).await?;
         ctx.fail_points.reached(FailPoint::KeysWritten).await;
-        deploy(stack, lease, &round.file, round.last).await
+        deploy(stack, lease, &status.file, status.last).await
     }
 }
 
-/// How long a key is used: `given`, else what the stack file says.
-pub(super) async fn period(
+/// How long a key is used: `requested`, else what the stack file says.
+pub(super) async fn rotation_period(
     ctx: &Context,
     stack: &Stack,
     file: &StackFile,
-    given: Option<Duration>,
+    requested: Option<Duration>,
 ) -> Result<Duration, KeysError> {
-    if let Some(every) = given {
+    if let Some(every) = requested {
         return Ok(every);
     }
     let text = ctx.text(stack, file, ROTATE_EVERY.path()).await?;
     let text = text.ok_or(KeysError::NoPeriod)?;
-    rotate_every(text.expose_secret()).map_err(refused(ROTATE_EVERY.path()))
+    rotate_every(text.expose_secret()).map_err(invalid_field(ROTATE_EVERY.path()))
 }
 
-fn refused(path: &str) -> impl FnOnce(String) -> KeysError {
+fn invalid_field(path: &str) -> impl FnOnce(String) -> KeysError {
     let path = path.to_owned();
     move |reason| KeysError::Field { path, reason }
 }
@@ -216,29 +212,26 @@ pub(super) async fn only_keys_differ(
 /// That there are Pods, and that they have no newer keys than the file: somebody may have deleted them, and a
 /// `destroy` or a deployment from another copy of the file may have been killed before it came into the
 /// history.
-async fn is_deployed_and_not_overtaken(
-    stack: &OpenStack<'_>,
-    keys: &SigningKeys,
-) -> Result<(), KeysError> {
+async fn check_deployed_keys(stack: &OpenStack<'_>, keys: &SigningKeys) -> Result<(), KeysError> {
     let target = stack.target(SecretsMode::Decrypted).await?;
     let inventory = stack.store.inventory().await?;
     let cluster = stack.cluster(&target.context, &inventory).await;
     let cluster = cluster.map_err(CommandError::from)?;
-    if let Some((secret, text)) = live(&cluster, &target, KEY_FILE).await? {
+    if let Some((secret, text)) = read_live_value(&cluster, &target, KEY_FILE).await? {
         let place = secret.to_string();
         let live = SigningKeys::parse(&text, Vec::new(), Vec::new());
         let live = live.map_err(|error| KeysError::Live {
             secret: place.clone(),
             reason: error.to_string(),
         })?;
-        if let Some(by) = keys.behind(&live) {
+        if let Some(by) = keys.outdated_by(&live) {
             return Err(KeysError::Overtaken { by, place });
         }
     }
     Ok(())
 }
 
-fn said(step: &Step, kid: &str) -> String {
+fn step_text(step: &Step, kid: &str) -> String {
     match step {
         Step::Publish(purpose, alg) => {
             format!("published: {kid} ({}, {})", purpose.as_str(), alg.as_str())
@@ -250,7 +243,7 @@ fn said(step: &Step, kid: &str) -> String {
 }
 
 /// Says when there is something to do next; none if that depends on a deployment.
-pub(super) fn say_next(ctx: &Context, next: Option<Timestamp>) {
+pub(super) fn print_next_step(ctx: &Context, next: Option<Timestamp>) {
     let next = next.map(rfc3339);
     let next = next.map_or_else(
         || "after the next deployment".to_owned(),

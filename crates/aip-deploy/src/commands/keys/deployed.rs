@@ -43,7 +43,7 @@ impl<K> History<K> {
         let present = records.take_while(|record| !is_destroyed_by(record));
         for record in present.filter(RevisionRecord::is_good) {
             // What cannot be read any more does not vouch for a key.
-            let (Ok(file), Some(ended)) = (revision_file(stack, &record), ended(&record)) else {
+            let (Ok(file), Some(ended)) = (revision_file(stack, &record), ended_at(&record)) else {
                 break;
             };
             let Ok(keys) = read(&file).await else {
@@ -60,7 +60,7 @@ fn is_destroyed_by(record: &RevisionRecord) -> bool {
     record.command == "destroy" && record.outcome == Outcome::Succeeded
 }
 
-fn ended(record: &RevisionRecord) -> Option<Timestamp> {
+fn ended_at(record: &RevisionRecord) -> Option<Timestamp> {
     let ended = record.ended.parse::<jiff::Timestamp>().ok()?;
     Some(Timestamp::from_micros(ended.as_microsecond()))
 }
@@ -77,7 +77,7 @@ pub(super) fn revision_file(
 
 /// A value that the Pods have from a Secret: the Secret, and the value; none if they have none. `key` is its
 /// name in the Secret. Without a Deployment there are no Pods.
-pub(super) async fn live(
+pub(super) async fn read_live_value(
     cluster: &GuardedCluster,
     target: &Target,
     key: &str,

@@ -21,8 +21,8 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::KeysError;
-use super::auto::{deploy, only_keys_differ, period, say_next};
-use super::deployed::{History, live, other_version, stopping_time};
+use super::auto::{deploy, only_keys_differ, print_next_step, rotation_period};
+use super::deployed::{History, other_version, read_live_value, stopping_time};
 use crate::commands::apply_flags::ApplyFlags;
 use crate::commands::failure::CommandError;
 use crate::context::{Context, OpenStack, SecretsMode, Stack};
@@ -41,7 +41,7 @@ pub(super) struct MasterRotation {
 }
 
 /// The stack as a run finds it.
-struct Round {
+struct RotationStatus {
     file: StackFile,
     /// Where the file has the keys.
     path: String,
@@ -68,9 +68,9 @@ impl MasterRotation {
     pub(super) async fn run(self, ctx: &Context) -> Result<(), KeysError> {
         let stack = ctx.open_stack().await?;
         // Most runs end here, without having written anything.
-        let round = self.look(ctx, stack.stack).await?;
-        if !round.is_ahead && round.due.step.is_none() {
-            say_next(ctx, round.due.next);
+        let status = self.read_status(ctx, stack.stack).await?;
+        if !status.is_ahead && status.due.step.is_none() {
+            print_next_step(ctx, status.due.next);
             return Ok(());
         }
         with_lease(&stack, Operation::RotateKeys, async |lease| {
@@ -78,34 +78,30 @@ impl MasterRotation {
             Box::pin(self.rotate(&stack, lease)).await
         })
         .await?;
-        say_next(ctx, self.look(ctx, stack.stack).await?.due.next);
+        print_next_step(ctx, self.read_status(ctx, stack.stack).await?.due.next);
         Ok(())
     }
 
     /// What is due, by the stack file and the history.
-    async fn look(&self, ctx: &Context, stack: &Stack) -> Result<Round, KeysError> {
+    async fn read_status(&self, ctx: &Context, stack: &Stack) -> Result<RotationStatus, KeysError> {
         let file = stack.load()?;
         let profile = ctx.text(stack, &file, PROFILE.path()).await?;
         if profile.is_none_or(|profile| profile.expose_secret() != "restricted") {
             return Err(KeysError::MasterProfile);
         }
-        let every = period(ctx, stack, &file, self.every).await?;
+        let every = rotation_period(ctx, stack, &file, self.every).await?;
         let (path, keys) = read(ctx, stack, &file).await?;
         let of_revision = async |file: &StackFile| Ok(read(ctx, stack, file).await?.1);
         let History { deployed, last } = History::of(ctx, stack, of_revision).await?;
         let (Some((_, last_keys)), Some(last)) = (deployed.0.first(), last) else {
             return Err(KeysError::NothingDeployed);
         };
-        if let Some(by) = keys.behind(&deployed) {
-            let place = format!(
-                "the deployment by {}@{} at {}",
-                last.user, last.host, last.ended
-            );
-            return Err(KeysError::Overtaken { by, place });
+        if let Some(by) = keys.outdated_by(&deployed) {
+            return Err(KeysError::overtaken_by(by, &last));
         }
         let (is_ahead, last_keys) = (keys != *last_keys, last_keys.clone());
         let due = keys.due(every, &deployed, ctx.clock.now());
-        Ok(Round {
+        Ok(RotationStatus {
             file,
             path,
             keys,
@@ -121,25 +117,25 @@ impl MasterRotation {
     async fn rotate(&self, stack: &OpenStack<'_>, lease: &LeaseRenewer) -> Result<(), KeysError> {
         let ctx = stack.ctx;
         // Again: whoever had the lease before may have done it all.
-        let mut round = self.look(ctx, stack.stack).await?;
-        only_keys_differ(stack, &round.file, &round.last, &[&round.path]).await?;
-        let pods = Pods::of(stack, &round).await?;
-        if round.is_ahead {
-            let removed = round.keys.removed_since(&round.last_keys);
+        let mut status = self.read_status(ctx, stack.stack).await?;
+        only_keys_differ(stack, &status.file, &status.last, &[&status.path]).await?;
+        let pods = Pods::of(stack, &status).await?;
+        if status.is_ahead {
+            let removed = status.keys.removed_since(&status.last_keys);
             // Pods that know them no more are those of an earlier run, whose Job came to its end.
-            if !removed.is_empty() && pods.keys != round.keys {
-                if round.keys.primary() != round.last_keys.primary() {
+            if !removed.is_empty() && pods.keys != status.keys {
+                if status.keys.primary() != status.last_keys.primary() {
                     return Err(KeysError::RemovedTooEarly(removed));
                 }
-                seal_again(stack, lease, &round, &pods).await?;
+                seal_again(stack, lease, &status, &pods).await?;
             }
-            return deploy(stack, lease, &round.file, round.last).await;
+            return deploy(stack, lease, &status.file, status.last).await;
         }
-        let Some(step) = round.due.step.take() else {
+        let Some(step) = status.due.step.take() else {
             return Ok(());
         };
         // Somebody may have gone back to earlier Pods behind the back of the history.
-        if pods.keys != round.keys {
+        if pods.keys != status.keys {
             return Err(KeysError::Live {
                 secret: pods.secret.to_string(),
                 reason: "it has other master keys than the last deployment".to_owned(),
@@ -148,32 +144,35 @@ impl MasterRotation {
         match &step {
             MasterStep::Publish => {}
             MasterStep::Activate(_) => pods.all_have(ctx, &[&pods.secret]).await?,
-            MasterStep::Remove(_) => seal_again(stack, lease, &round, &pods).await?,
+            MasterStep::Remove(_) => seal_again(stack, lease, &status, &pods).await?,
         }
-        for kid in round.keys.make(&step, ctx.clock.as_ref(), ctx.rng.as_ref()) {
-            ctx.screen.line(said(&step, &kid));
+        for kid in status
+            .keys
+            .make(&step, ctx.clock.as_ref(), ctx.rng.as_ref())
+        {
+            ctx.screen.line(step_text(&step, &kid));
         }
-        let Round {
+        let RotationStatus {
             file, path, keys, ..
-        } = &mut round;
+        } = &mut status;
         let text = keys.to_json();
         let sealed = super::sealed(ctx, file, text.expose_secret(), path).await?;
         file.set(&stack.stack.config_path(path, true)?, sealed)?;
         file.save()?;
         ctx.fail_points.reached(FailPoint::KeysWritten).await;
-        deploy(stack, lease, &round.file, round.last).await
+        deploy(stack, lease, &status.file, status.last).await
     }
 }
 
 impl Pods {
     /// Refuses a stack that has none, and one whose Pods have newer keys than the file: somebody may have deleted
     /// them, and a deployment from another copy of the file may have been killed before it came into the history.
-    async fn of(stack: &OpenStack<'_>, round: &Round) -> Result<Self, KeysError> {
+    async fn of(stack: &OpenStack<'_>, status: &RotationStatus) -> Result<Self, KeysError> {
         let target = stack.target(SecretsMode::Decrypted).await?;
         let inventory = stack.store.inventory().await?;
         let cluster = stack.cluster(&target.context, &inventory).await;
         let cluster = cluster.map_err(CommandError::from)?;
-        let Some((secret, text)) = live(&cluster, &target, MASTER_KEYS).await? else {
+        let Some((secret, text)) = read_live_value(&cluster, &target, MASTER_KEYS).await? else {
             return Err(KeysError::NothingDeployed);
         };
         let place = secret.to_string();
@@ -183,11 +182,11 @@ impl Pods {
         })?;
         let now = stack.ctx.clock.now();
         let live = std::iter::once((now, keys.clone()));
-        let history = Deployed(live.chain(round.deployed.0.iter().cloned()).collect());
-        if let Some(by) = round.keys.behind(&history) {
+        let history = Deployed(live.chain(status.deployed.0.iter().cloned()).collect());
+        if let Some(by) = status.keys.outdated_by(&history) {
             return Err(KeysError::Overtaken { by, place });
         }
-        let primary = round.keys.primary();
+        let primary = status.keys.primary();
         if !keys.has(primary) {
             return Err(KeysError::UnknownToPods(primary.to_owned()));
         }
@@ -200,7 +199,7 @@ impl Pods {
     }
 
     /// That no Pod of the namespace has other keys than those of these Secrets. Not servers alone: an import
-    /// seals, too. A Pod that is stopping still seals: it is waited for until its grace period is over.
+    /// seals, too. A Pod that is stopping still seals: it is waited for until its grace period has ended.
     async fn all_have(&self, ctx: &Context, secrets: &[&ObjectRef]) -> Result<(), KeysError> {
         let like = ObjectRef::any_pod(&self.namespace);
         let started = Instant::now();
@@ -242,14 +241,14 @@ impl Pods {
 async fn seal_again(
     stack: &OpenStack<'_>,
     lease: &LeaseRenewer,
-    round: &Round,
+    status: &RotationStatus,
     pods: &Pods,
 ) -> Result<(), KeysError> {
     let ctx = stack.ctx;
-    let mut target = stack.target_of_revision(&round.last).await?;
+    let mut target = stack.target_of_revision(&status.last).await?;
     let to_come = RevisionRecord {
-        stack_file: round.file.text().to_owned(),
-        ..round.last.clone()
+        stack_file: status.file.text().to_owned(),
+        ..status.last.clone()
     };
     let to_come = stack.target_of_revision(&to_come).await?;
     // Both seal with the same key, and after a run that was killed there may be Pods of both.
@@ -298,7 +297,7 @@ async fn read(
     Err(KeysError::NoMasterKeys)
 }
 
-fn said(step: &MasterStep, kid: &str) -> String {
+fn step_text(step: &MasterStep, kid: &str) -> String {
     match step {
         MasterStep::Publish => format!("published: {kid} (master)"),
         MasterStep::Activate(_) => format!("activated: {kid} (master)"),

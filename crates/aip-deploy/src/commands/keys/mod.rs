@@ -7,11 +7,11 @@ mod master;
 mod rotate;
 mod status;
 
-use aip_apply::store::StoreError;
+use aip_apply::store::{RevisionRecord, StoreError};
 use aip_stack::config::fields::{ROTATE_EVERY, SIGNING_KEYS};
 use aip_stack::config::key_ids;
 use aip_stack::master_keys::MasterKeysError;
-use aip_stack::signing_keys::{Behind, SigningKeys, SigningKeysError};
+use aip_stack::signing_keys::{OutdatedBy, SigningKeys, SigningKeysError};
 use clap::{Args, Subcommand};
 use pulumi_files::{ConfigPath, CrypterError, StackFile, StackFileError};
 use secrecy::ExposeSecret as _;
@@ -88,7 +88,7 @@ pub(crate) enum KeysError {
     /// Another copy of the stack file was deployed meanwhile.
     #[error("{}", overtaken(by, place))]
     Overtaken {
-        by: Behind,
+        by: OutdatedBy,
         /// Where the newer keys are: a revision, or the Secret of the Pods.
         place: String,
     },
@@ -144,14 +144,27 @@ pub(crate) enum KeysError {
 
 from_context_errors!(KeysError: StoreError);
 
-fn overtaken(by: &Behind, place: &str) -> String {
+impl KeysError {
+    /// The keys of a deployment are newer than those of the stack file.
+    fn overtaken_by(by: OutdatedBy, deployment: &RevisionRecord) -> Self {
+        let RevisionRecord {
+            user, host, ended, ..
+        } = deployment;
+        Self::Overtaken {
+            by,
+            place: format!("the deployment by {user}@{host} at {ended}"),
+        }
+    }
+}
+
+fn overtaken(by: &OutdatedBy, place: &str) -> String {
     match by {
-        Behind::Lacks(kid) => format!(
+        OutdatedBy::Lacks(kid) => format!(
             "{place} has the key `{kid}`, which the stack file lacks: if another copy of the file was \
              deployed, `aip-deploy config refresh` fetches it; if the key was removed here, run \
              `aip-deploy up` first"
         ),
-        Behind::Older => format!(
+        OutdatedBy::Older => format!(
             "the keys of {place} were changed after those of the stack file: another copy of the file was \
              deployed; `aip-deploy config refresh` fetches it"
         ),

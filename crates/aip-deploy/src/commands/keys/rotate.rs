@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 use pulumi_files::StackFile;
 
 use super::KeysError;
-use super::auto::Auto;
+use super::auto::AutoRotation;
 use super::deployed::History;
 use super::master::MasterRotation;
 use crate::context::{Context, Stack};
@@ -99,7 +99,7 @@ impl RotateArgs {
             None => None,
         };
         if self.auto {
-            return Auto { every, purpose }.run(ctx).await;
+            return AutoRotation { every, purpose }.run(ctx).await;
         }
         let purpose = purpose.unwrap_or(Purpose::Upstream);
         let stack = ctx.stack().await?;

@@ -8,7 +8,7 @@ use super::StackError;
 use crate::context::Context;
 use crate::present::resource_counts;
 use crate::ui::style::{CREATE, DELETE, UPDATE, paint};
-use crate::ui::time::{ago, took};
+use crate::ui::time::{ago, duration_text};
 
 #[derive(Debug, Args)]
 #[command(after_help = examples![
@@ -78,7 +78,7 @@ impl HistoryArgs {
                     paint(DELETE, format!("-{}", counts.delete + counts.replace)),
                     paint(UPDATE, format!("~{}", counts.update)),
                     counts.same,
-                    took(&record.started, &record.ended),
+                    duration_text(&record.started, &record.ended),
                 ),
                 format!("    by: {}@{}", record.user, record.host),
             ];

@@ -428,6 +428,12 @@ pub(super) fn rows() -> Vec<Row> {
             "valkey_cluster/password",
         ),
         with(
+            Remedy::ValkeyServers,
+            "dependencies: {valkey: cluster, valkey_cluster: {servers: 2, password: a-password-of-24-letters}}",
+            "",
+            "valkey_cluster/servers",
+        ),
+        with(
             Remedy::Backup,
             "dependencies: {postgres: cnpg, cnpg: {backup: {role_arn: arn:aws:iam::000000000000:role/b}}}",
             "s3://bucket/aip",

@@ -10,7 +10,8 @@ use std::sync::{Arc, LazyLock};
 use aip_atproto::ScopeSet;
 use aip_base::SystemRng;
 use aip_http::{
-    AppState, Parts, RateLimiter, ServiceIdentity, TrustedProxies, UpstreamDocument, router,
+    AppState, Parts, RateLimiter, ServiceIdentity, TrustedProxies, UpstreamDocument, V1Names,
+    router,
 };
 use aip_keys::{KeyRing, KeySet, MasterKeys};
 use aip_oauth::registration::ClientSettings;
@@ -84,6 +85,7 @@ impl World {
         let server = AuthorizationServer {
             issuer: Issuer::new(issuer.parse().unwrap()),
             require_par: false,
+            client_assertions: false,
             registration: aip_oauth::RegistrationPolicy::default(),
             storage: Arc::clone(&storage),
             known_clients: aip_oauth::KnownClients::default(),
@@ -92,6 +94,7 @@ impl World {
             logout_http: Arc::new(NoNetwork),
             known_tokens: aip_oauth::KnownTokens::default(),
             recorded_credentials: aip_oauth::credentials::RecordedCredentials::default(),
+            developer_token_uses: aip_oauth::developer_tokens::DeveloperTokenUses::default(),
             emails: Arc::new(NoEmails),
             profiles: Arc::new(aip_oauth::claims::NoProfiles),
             keys: Arc::clone(&KEYS),
@@ -122,6 +125,10 @@ impl World {
                 serde_json::json!({ "client_id": "https://aip.example/oauth-client-metadata.json" }),
                 ScopeSet::default(),
             )),
+            v1: Some(V1Names {
+                development: true,
+                ..V1Names::new("v1-apps".parse().unwrap())
+            }),
         }));
         Self {
             router,

@@ -19,7 +19,7 @@ const POLICY: RotationPolicy = RotationPolicy {
 };
 
 fn fresh() -> KeySet {
-    let mut set = KeySet::generate(&At(START), &SystemRng).unwrap();
+    let mut set = KeySet::generate(&FixedClock(START), &SystemRng).unwrap();
     set.complete_times(START);
     set
 }
@@ -180,8 +180,8 @@ fn an_older_set_without_times_is_rotated_once_and_its_bound_keys_stay() {
 #[test]
 fn of_two_keys_that_wait_the_newer_one_signs_and_nothing_goes_back_and_forth() {
     let mut set = fresh();
-    let minute_later = At(START + MINUTE);
-    let hour_later = At(START + 60 * MINUTE);
+    let minute_later = FixedClock(START + MINUTE);
+    let hour_later = FixedClock(START + 60 * MINUTE);
     set.add(Purpose::Upstream, Alg::Es256, &minute_later, &SystemRng)
         .unwrap();
     let newer = set
@@ -213,7 +213,7 @@ fn a_key_for_eddsa_is_rotated_if_there_is_one() {
     assert!(done.iter().all(|(_, step)| *step != eddsa));
     let mut with = fresh();
     let kid = with
-        .add(Purpose::Oidc, Alg::EdDsa, &At(START), &SystemRng)
+        .add(Purpose::Oidc, Alg::EdDsa, &FixedClock(START), &SystemRng)
         .unwrap();
     with.activate(&kid, START).unwrap();
     let done = run(&mut with, &POLICY, &nobody, (START, end), DAY / 4);

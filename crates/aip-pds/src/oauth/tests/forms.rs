@@ -9,7 +9,7 @@ use flate2::write::GzEncoder;
 use http::{HeaderValue, StatusCode};
 
 use super::*;
-use crate::testing::{Answer, CUT};
+use crate::testing::{Answer, CUT_OFF_HEADER};
 
 /// What an answer looks like on the wire.
 #[derive(Clone)]
@@ -135,7 +135,7 @@ fn readable(content: &Value) -> Vec<Form> {
         form(
             "a body that breaks off at its end",
             200,
-            &[(CUT, "1")],
+            &[(CUT_OFF_HEADER, "1")],
             open.to_owned(),
         ),
         // Illegal, but no reason to throw the tokens away.
@@ -151,7 +151,7 @@ fn readable(content: &Value) -> Vec<Form> {
     forms.push(Form {
         name: "gzip that breaks off",
         status: 200,
-        headers: vec![("content-encoding", "X-GZIP"), (CUT, "1")],
+        headers: vec![("content-encoding", "X-GZIP"), (CUT_OFF_HEADER, "1")],
         body: gzip(&text).slice(..gzip(&text).len() - 6),
     });
     forms
@@ -275,7 +275,7 @@ async fn what_came_of_an_answer_that_breaks_off_is_kept_and_the_rest_may_have_be
         let body = text[..length].to_owned();
         world
             .network
-            .on(TOKEN, move || answer(200, &body, &[(CUT, "1")]));
+            .on(TOKEN, move || answer(200, &body, &[(CUT_OFF_HEADER, "1")]));
         match refresh(&world).await {
             Ok(tokens) => assert_eq!(
                 (tokens.refresh.unwrap().expose_secret(), kept),

@@ -24,7 +24,7 @@ use crate::stage::request::Received;
 type Handler = fn(&Site, &Received) -> Result<Reply, XrpcError>;
 
 /// The methods that a stand-in answers itself.
-static METHODS: [(&str, Method, Handler); 20] = [
+static METHODS: [(&str, Method, Handler); 21] = [
     (
         "com.atproto.server.describeServer",
         Method::GET,
@@ -103,6 +103,11 @@ static METHODS: [(&str, Method, Handler); 20] = [
         Site::upload_blob,
     ),
     ("com.atproto.sync.getBlob", Method::GET, Site::get_blob),
+    (
+        "com.atproto.sync.getRepoStatus",
+        Method::GET,
+        Site::get_repo_status,
+    ),
     (
         "com.atproto.identity.resolveHandle",
         Method::GET,

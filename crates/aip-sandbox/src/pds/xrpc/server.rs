@@ -1,4 +1,4 @@
-//! `com.atproto.server.getSession` and `describeServer`.
+//! `com.atproto.server.getSession` and `describeServer`, and `com.atproto.sync.getRepoStatus`.
 
 use aip_base::lock;
 use http::StatusCode;
@@ -8,6 +8,7 @@ use super::super::accounts::{Account, AccountState};
 use super::super::error::XrpcError;
 use super::super::inner::Site;
 use super::super::settings::Document;
+use super::parameter;
 use crate::stage::reply::Reply;
 use crate::stage::request::Received;
 
@@ -32,6 +33,21 @@ impl Site {
         let account = self.account(&caller.did)?;
         let body = self.account_view(&account, caller.may_read_email());
         let body = self.inner.falsified(Document::Session, body);
+        Ok(Reply::json(StatusCode::OK, &body))
+    }
+
+    pub(super) fn get_repo_status(&self, request: &Received) -> Result<Reply, XrpcError> {
+        let did = parameter(request, "did")?;
+        let accounts = lock(&self.inner.accounts);
+        let account = accounts.get(&did);
+        let Some(account) = account.filter(|it| it.state != AccountState::Deleted) else {
+            let message = format!("Could not find repo for DID: {did}");
+            return Err(XrpcError::bad_request("RepoNotFound", message));
+        };
+        let mut body = json!({ "did": did, "active": account.state == AccountState::Active });
+        if let Some(status) = account.state.status() {
+            body["status"] = json!(status);
+        }
         Ok(Reply::json(StatusCode::OK, &body))
     }
 

@@ -167,7 +167,7 @@ fn a_token_is_never_used_in_its_last_tenth_or_15_seconds() {
 }
 
 #[test]
-fn tokens_that_are_over_when_they_come_are_not_asked_for_again_by_the_same_call() {
+fn tokens_that_have_expired_when_they_come_are_not_asked_for_again_by_the_same_call() {
     let life = Duration::from_secs(30);
     let plan_of = |left, trigger| plan(&short(life, left), trigger, NOW);
     let late = Duration::from_secs(2);
@@ -204,7 +204,7 @@ fn a_rejected_token_is_refreshed_unless_somebody_did_so_meanwhile() {
 }
 
 #[test]
-fn what_is_over_stays_over() {
+fn what_has_ended_stays_ended() {
     let ended = session(UpstreamState::Ended(EndReason::GrantRevoked), HOUR);
     assert_eq!(
         plan(&ended, Trigger::Use, NOW),
@@ -228,7 +228,7 @@ fn tokens_of_seconds_are_not_refreshed_all_the_time() {
 }
 
 #[test]
-fn a_refusal_after_a_lost_answer_is_told_apart_from_a_plain_one() {
+fn a_refusal_after_a_lost_answer_is_distinguished_from_a_plain_one() {
     let settled = |outcome, repeated| settle(outcome, repeated, &failed(0), NOW, &SystemRng);
     assert_eq!(
         settled(Outcome::Refused, false),
@@ -309,6 +309,7 @@ fn claim(fence: i64, sent_under: Option<i64>, uncertain: bool) -> Claim {
         },
         uncertain,
         sent_under,
+        paused: false,
     }
 }
 
@@ -358,17 +359,17 @@ fn outcomes() -> impl Strategy<Value = Outcome> {
 
 /// What a holder of the lease may do.
 #[derive(Debug, Clone, Copy)]
-enum Deed {
+enum LeaseHolderAct {
     Dies,
     SendsAndDies,
     FailsUnsent,
 }
 
-fn deeds() -> impl Strategy<Value = Vec<Deed>> {
+fn deeds() -> impl Strategy<Value = Vec<LeaseHolderAct>> {
     let deed = prop_oneof![
-        Just(Deed::Dies),
-        Just(Deed::SendsAndDies),
-        Just(Deed::FailsUnsent)
+        Just(LeaseHolderAct::Dies),
+        Just(LeaseHolderAct::SendsAndDies),
+        Just(LeaseHolderAct::FailsUnsent)
     ];
     proptest::collection::vec(deed, 0..20)
 }
@@ -387,12 +388,12 @@ proptest! {
                 continue;
             }
             match deed {
-                Deed::Dies => {}
-                Deed::SendsAndDies => {
+                LeaseHolderAct::Dies => {}
+                LeaseHolderAct::SendsAndDies => {
                     journal = Some(fence);
                     sent.push(fence);
                 }
-                Deed::FailsUnsent => uncertain = prior_send == PriorSend::Unknown,
+                LeaseHolderAct::FailsUnsent => uncertain = prior_send == PriorSend::Unknown,
             }
         }
         prop_assert!(sent.windows(2).all(|pair| pair[1] - pair[0] > 1), "{sent:?}");

@@ -10,7 +10,7 @@ use crate::config::fields::{
     BACKUP_SECRET_ACCESS_KEY, CNPG, CNPG_BACKUP, CNPG_CPU, CNPG_IMAGE, CNPG_INSTANCES,
     CNPG_MAX_CONNECTIONS, CNPG_MEMORY, CNPG_STORAGE, CNPG_STORAGE_CLASS, DATABASE_URL, POSTGRES,
     REDIS_DSN, VALKEY, VALKEY_CLUSTER, VALKEY_IMAGE, VALKEY_MEMORY, VALKEY_PASSWORD,
-    VALKEY_STORAGE, VALKEY_STORAGE_CLASS,
+    VALKEY_SERVERS, VALKEY_STORAGE, VALKEY_STORAGE_CLASS,
 };
 use crate::config::fix::{Edit, Fix, Remedy};
 use crate::config::value::ConfigString;
@@ -21,8 +21,12 @@ use super::Resolver;
 
 /// The name of the PostgreSQL cluster and of what belongs to it.
 pub(crate) const POSTGRES_NAME: &str = "aip-postgres";
-/// The name of the Valkey server and of what belongs to it.
+/// The name of the Valkey servers and of what belongs to them.
 pub(crate) const VALKEY_NAME: &str = "aip-valkey";
+/// The port of a Valkey server.
+pub(crate) const VALKEY_PORT: u16 = 6379;
+/// The port of a Sentinel.
+pub(crate) const SENTINEL_PORT: u16 = 26379;
 
 /// What a process of AIP holds at most (docs/operators.md, "PostgreSQL, and more than one process").
 const CONNECTIONS_PER_POD: u32 = 17;
@@ -36,8 +40,16 @@ pub fn connections_needed(pods: u32) -> u32 {
         .saturating_add(RESERVED_CONNECTIONS)
 }
 
+/// The ports that the servers of the stack have.
+pub(super) fn valkey_ports(values: &Values) -> Vec<u16> {
+    match values.get(&VALKEY_SERVERS) {
+        1 => vec![VALKEY_PORT],
+        _ => vec![VALKEY_PORT, SENTINEL_PORT],
+    }
+}
+
 /// `aip_config.dependencies.postgres: cnpg`, if the stack makes the server that this variable leads to.
-pub(super) fn maker_of(values: &Values, variable: &str) -> Option<String> {
+pub(super) fn dependency_field(values: &Values, variable: &str) -> Option<String> {
     let (field, kind): (&dyn AnyField, &str) = match variable {
         name if name == DATABASE_URL.name && values.get(&POSTGRES) == PostgresKind::Cnpg => {
             (&POSTGRES, PostgresKind::Cnpg.into())
@@ -50,10 +62,20 @@ pub(super) fn maker_of(values: &Values, variable: &str) -> Option<String> {
     Some(format!("{}: {kind}", field.path()))
 }
 
-/// `REDIS_DSN` of the server that the stack makes. In the cluster its Service has the server's name.
+/// `REDIS_DSN` of the servers that the stack makes. In the cluster the Service of one has the server's name; of
+/// three the Sentinels name the primary, of the group `aip`.
 pub(super) fn valkey_variable(valkey: &Valkey) -> (String, SecretString) {
     let password = valkey.password.expose_secret();
-    let url = format!("redis://:{password}@{VALKEY_NAME}:6379/0");
+    let url = if valkey.has_sentinels() {
+        let hosts = valkey.hosts().into_iter();
+        let sentinels: Vec<String> = hosts
+            .map(|host| format!("{host}:{SENTINEL_PORT}"))
+            .collect();
+        let sentinels = sentinels.join(",");
+        format!("redis+sentinel://:{password}@{sentinels}/aip/0?sentinel_password={password}")
+    } else {
+        format!("redis://:{password}@{VALKEY_NAME}:{VALKEY_PORT}/0")
+    };
     (REDIS_DSN.name.to_owned(), SecretString::from(url))
 }
 
@@ -106,7 +128,7 @@ impl Resolver<'_> {
         })
     }
 
-    /// The Valkey server of the stack; none if there is to be none or something is wrong.
+    /// The Valkey servers of the stack; none if there is to be none or something is wrong.
     pub(super) fn valkey(&mut self, values: &Values, restricted: bool) -> Option<Valkey> {
         if values.get(&VALKEY) != ValkeyKind::Cluster
             || !self.is_restricted(values, &VALKEY, restricted)
@@ -120,6 +142,15 @@ impl Resolver<'_> {
         );
         self.quantity(values, &VALKEY_STORAGE);
         let memory = self.quantity(values, &VALKEY_MEMORY);
+        let servers = values.get(&VALKEY_SERVERS);
+        if servers == 2 {
+            let path = VALKEY_SERVERS.path();
+            let message = "is 2: of two servers none can tell whether the other one is gone; there are one, or three, \
+                           of which two elect another primary";
+            let fix = Fix::new(Remedy::ValkeyServers, path, Edit::Set("3".to_owned()));
+            let line = values.line_of(&VALKEY_SERVERS);
+            self.parser.problem(line, path, message, Some(fix));
+        }
         self.storage_class(values, &VALKEY_STORAGE_CLASS);
         let path = VALKEY_PASSWORD.path();
         let fix = Fix::new(Remedy::ValkeyPassword, path, Edit::PromptSecret);
@@ -139,6 +170,7 @@ impl Resolver<'_> {
         Some(Valkey {
             password: password.to_secret(),
             max_memory_bytes: three_quarters_in_bytes(memory?),
+            servers,
         })
     }
 

@@ -93,7 +93,7 @@ impl Resolver<'_> {
                 || (variable.name == ACTIVE_SIGNING_KEYS.name && !says_itself);
             let text = given.known.get(variable.name);
             let text = text.filter(|text| text.plaintext() != Some(""));
-            if let Some(maker) = dependencies::maker_of(values, variable.name) {
+            if let Some(maker) = dependencies::dependency_field(values, variable.name) {
                 self.no_second_url(text, &path, &maker);
                 continue;
             }
@@ -184,7 +184,7 @@ impl Resolver<'_> {
             .get(DATABASE_URL.name)
             .and_then(ConfigString::plaintext);
         let outlives_pods = database.is_some_and(|url| !url.starts_with("sqlite"))
-            || dependencies::maker_of(values, DATABASE_URL.name).is_some();
+            || dependencies::dependency_field(values, DATABASE_URL.name).is_some();
         if !given && (replicas > 1 || outlives_pods) {
             let path = join_path(EXTRA_ENV.path(), json);
             let why = "is missing: each Pod would encrypt the database with its own keys";

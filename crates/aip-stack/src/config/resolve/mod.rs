@@ -50,7 +50,7 @@ pub struct ConfigInput<'a> {
 }
 
 pub use dependencies::connections_needed;
-pub(crate) use dependencies::{POSTGRES_NAME, VALKEY_NAME};
+pub(crate) use dependencies::{POSTGRES_NAME, SENTINEL_PORT, VALKEY_NAME, VALKEY_PORT};
 
 /// Where the restricted profile mounts the key file.
 pub(crate) const KEY_FILE_PATH: &str = "/etc/aip/keys/signing_keys.json";

@@ -13,6 +13,7 @@ use crate::config::fields::{
     NETWORK_POLICY_ENABLED, POSTGRES, REDIS_DSN, REPLICAS, SERVICE_TYPE, TRUSTED_PROXIES,
 };
 use crate::config::fix::{Edit, Fix, Remedy};
+use crate::config::valkey_url;
 use crate::config::value::ConfigString;
 use crate::config::values::Values;
 
@@ -112,12 +113,20 @@ impl Resolver<'_> {
         }
         let line = values.line_of_group(&NETWORK_POLICY);
         self.blocks(line, ALLOW_CIDRS.path(), &values.get(&ALLOW_CIDRS));
-        let port = |name: &str, default: u16| {
-            if dependencies::maker_of(values, name).is_some() {
-                return Some(default);
+        let database = || {
+            let name = DATABASE_URL.name;
+            if dependencies::dependency_field(values, name).is_some() {
+                return Some(5432);
             }
             let url = Url::parse(required.get(name)?.plaintext()?).ok()?;
-            (url.scheme() != "sqlite").then(|| url.port().unwrap_or(default))
+            (url.scheme() != "sqlite").then(|| url.port().unwrap_or(5432))
+        };
+        let valkey = || {
+            let name = REDIS_DSN.name;
+            if dependencies::dependency_field(values, name).is_some() {
+                return Some(dependencies::valkey_ports(values));
+            }
+            Some(valkey_url::ports(required.get(name)?.plaintext()?))
         };
         // Where the data is being moved to.
         let next = extra.get(NEXT_DATABASE_URL).map(|url| {
@@ -125,8 +134,16 @@ impl Resolver<'_> {
             url.and_then(|url| url.port()).unwrap_or(5432)
         });
         let cluster = values.get(&POSTGRES).makes_cluster().then_some(5432);
-        let given = [port(DATABASE_URL.name, 5432), port(REDIS_DSN.name, 6379)];
-        let mut ports: Vec<u16> = given.into_iter().chain([next, cluster]).flatten().collect();
+        // Port 443 of public servers is open anyway.
+        let events = extra.get("AIP_JETSTREAM_URL").and_then(|url| {
+            let url = Url::parse(url.plaintext()?).ok()?;
+            url.port_or_known_default().filter(|port| *port != 443)
+        });
+        let mut ports: Vec<u16> = [database(), next, cluster, events]
+            .into_iter()
+            .flatten()
+            .collect();
+        ports.extend(valkey().unwrap_or_default());
         ports.sort_unstable();
         ports.dedup();
         let statsd = extra.contains_key("TELEGRAF_HOST").then(|| {

@@ -2,6 +2,7 @@
 //! a `StatefulSet`; and how the Pods of AIP find them.
 
 mod postgres;
+mod sentinel;
 mod valkey;
 
 use std::collections::BTreeMap;

@@ -1,5 +1,5 @@
-//! Valkey as a `StatefulSet` of one server. AIP works on without it, by the database, so one is enough: what a
-//! second one and Sentinels would add is less than what they would cost.
+//! Valkey as a `StatefulSet` of one server, or of three with a Sentinel beside each. AIP works on without it, by the
+//! database; with three that lasts for seconds when a node goes, and not until its Pod is elsewhere.
 
 use std::collections::BTreeMap;
 
@@ -8,9 +8,9 @@ use base64::engine::general_purpose::STANDARD;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
-use super::{claim_spec, requiring, server_labels, server_metadata, storage_class};
+use super::{claim_spec, requiring, sentinel, server_labels, server_metadata, storage_class};
 use crate::config::fields::{VALKEY_IMAGE, VALKEY_MEMORY, VALKEY_STORAGE, VALKEY_STORAGE_CLASS};
-use crate::config::{StackConfig, VALKEY_NAME, Valkey};
+use crate::config::{SENTINEL_PORT, StackConfig, VALKEY_NAME, VALKEY_PORT as PORT, Valkey};
 use crate::desired::common::{
     add_pull_secrets, container_security_context, labels, pod_security_context,
 };
@@ -18,9 +18,12 @@ use crate::desired::kinds::Kind;
 use crate::desired::names::NameKey;
 use crate::desired::{Desired, PROTECT_ANNOTATION};
 
-const PORT: u16 = 6379;
 const CONFIGURATION_DIR: &str = "/etc/valkey";
 const CONFIGURATION_FILE: &str = "valkey.conf";
+/// The password alone, for the script of three servers.
+const PASSWORD_FILE: &str = "password";
+/// How long a Pod of three must be ready before the next one is made anew: time for its Sentinel to find the others.
+const SETTLED_AFTER_SECONDS: u32 = 10;
 const DATA_DIR: &str = "/data";
 /// The name of the claim in the template; that of the claim itself is `data-aip-valkey-0`.
 const CLAIM: &str = "data";
@@ -34,16 +37,25 @@ pub(super) fn objects(config: &StackConfig, names: &NameKey) -> Vec<Desired> {
     vec![
         configuration_secret(config, &secret, &content),
         disruption_budget(config),
-        network_policy(config),
+        network_policy(config, valkey),
         stateful_set(config, valkey, &secret),
-        service(config),
+        service(config, valkey),
     ]
 }
 
 /// What no argument may say: whoever may read Pods may read arguments.
 fn configuration(valkey: &Valkey) -> BTreeMap<String, SecretString> {
-    let text = format!("requirepass {}\n", valkey.password.expose_secret());
-    BTreeMap::from([(CONFIGURATION_FILE.to_owned(), SecretString::from(text))])
+    let password = valkey.password.expose_secret();
+    let mut files = BTreeMap::new();
+    // What a replica shows to the primary.
+    let mut of_replicas = String::new();
+    if valkey.has_sentinels() {
+        of_replicas = format!("masterauth {password}\n");
+        files.insert(PASSWORD_FILE.to_owned(), valkey.password.clone());
+    }
+    let text = format!("requirepass {password}\n{of_replicas}");
+    files.insert(CONFIGURATION_FILE.to_owned(), SecretString::from(text));
+    files
 }
 
 fn configuration_secret(
@@ -77,7 +89,9 @@ fn stateful_set(config: &StackConfig, valkey: &Valkey, secret: &str) -> Desired 
             "failureThreshold": failures,
         })
     };
-    let container = json!({
+    let configuration =
+        json!({"name": "configuration", "mountPath": CONFIGURATION_DIR, "readOnly": true});
+    let mut container = json!({
         "name": "valkey",
         "image": aip.get(&VALKEY_IMAGE),
         "imagePullPolicy": "IfNotPresent",
@@ -93,10 +107,15 @@ fn stateful_set(config: &StackConfig, valkey: &Valkey, secret: &str) -> Desired 
         },
         "securityContext": container_security_context(),
         "volumeMounts": [
-            {"name": "configuration", "mountPath": CONFIGURATION_DIR, "readOnly": true},
+            configuration,
             {"name": CLAIM, "mountPath": DATA_DIR},
         ],
     });
+    let password_file = format!("{CONFIGURATION_DIR}/{PASSWORD_FILE}");
+    if valkey.has_sentinels() {
+        container["command"] = sentinel::command("server");
+        container["env"] = sentinel::variables(valkey, &password_file);
+    }
     let mut pod = json!({
         "automountServiceAccountToken": false,
         "enableServiceLinks": false,
@@ -108,10 +127,16 @@ fn stateful_set(config: &StackConfig, valkey: &Valkey, secret: &str) -> Desired 
             "secret": {"secretName": secret, "defaultMode": 0o440},
         }],
     });
+    if valkey.has_sentinels() {
+        let beside = sentinel::container(aip, valkey, &password_file, &configuration);
+        push(&mut pod["containers"], beside);
+        push(&mut pod["volumes"], sentinel::volume());
+        sentinel::place_apart(&mut pod, &json!(labels));
+    }
     add_pull_secrets(&mut pod, aip);
-    let spec = json!({
+    let mut spec = json!({
         "serviceName": VALKEY_NAME,
-        "replicas": 1,
+        "replicas": valkey.servers,
         // In order, a Pod that was never ready is not replaced by one that could be: kubernetes/kubernetes#67250.
         "podManagementPolicy": "Parallel",
         "selector": {"matchLabels": labels},
@@ -123,9 +148,18 @@ fn stateful_set(config: &StackConfig, valkey: &Valkey, secret: &str) -> Desired 
             "spec": claim_spec(&aip.get(&VALKEY_STORAGE), class.as_ref()),
         }],
     });
+    if valkey.has_sentinels() {
+        spec["minReadySeconds"] = SETTLED_AFTER_SECONDS.into();
+    }
     let metadata = server_metadata(config, VALKEY_NAME, VALKEY_NAME);
     let set = Kind::StatefulSet.object(VALKEY_NAME, metadata, [("spec", spec)]);
     requiring(set, class)
+}
+
+fn push(list: &mut Value, value: Value) {
+    if let Some(list) = list.as_array_mut() {
+        list.push(value);
+    }
 }
 
 /// The file has the password, the arguments the rest. Keys have a time to live: when the memory is full, those
@@ -155,15 +189,23 @@ fn arguments(valkey: &Valkey) -> Vec<String> {
     arguments.map(str::to_owned).into()
 }
 
-/// A name for the one server.
-fn service(config: &StackConfig) -> Desired {
-    let ports =
-        json!([{"name": "valkey", "port": PORT, "protocol": "TCP", "targetPort": "valkey"}]);
-    let spec = json!({"clusterIP": "None", "ports": ports, "selector": server_labels(VALKEY_NAME)});
+/// A name for the one server, or for each of three. Those find each other by it before they are ready.
+fn service(config: &StackConfig, valkey: &Valkey) -> Desired {
+    let port = |name: &str, number: u16| json!({"name": name, "port": number, "protocol": "TCP", "targetPort": name});
+    let mut ports = json!([port("valkey", PORT)]);
+    if valkey.has_sentinels() {
+        push(&mut ports, port("sentinel", SENTINEL_PORT));
+    }
+    let mut spec =
+        json!({"clusterIP": "None", "ports": ports, "selector": server_labels(VALKEY_NAME)});
+    if valkey.has_sentinels() {
+        spec["publishNotReadyAddresses"] = true.into();
+    }
     object(Kind::Service, config, spec)
 }
 
-/// A node is drained although the one server on it is interrupted: AIP works on without it.
+/// A node is drained although the server on it is interrupted: one of three is not missed, and AIP works on without
+/// any.
 fn disruption_budget(config: &StackConfig) -> Desired {
     let spec = json!({
         "maxUnavailable": 1,
@@ -173,16 +215,29 @@ fn disruption_budget(config: &StackConfig) -> Desired {
     object(Kind::PodDisruptionBudget, config, spec)
 }
 
-/// The Pods of AIP reach the server, and it reaches nobody.
-fn network_policy(config: &StackConfig) -> Desired {
-    let spec = json!({
+/// The Pods of AIP reach the server, and it reaches nobody. Three reach each other, and who tells them where.
+fn network_policy(config: &StackConfig, valkey: &Valkey) -> Desired {
+    let servers = json!({"podSelector": {"matchLabels": server_labels(VALKEY_NAME)}});
+    let mut from = json!([{"podSelector": {"matchLabels": labels()}}]);
+    let mut ports = json!([{"protocol": "TCP", "port": PORT}]);
+    if valkey.has_sentinels() {
+        push(&mut from, servers.clone());
+        push(
+            &mut ports,
+            json!({"protocol": "TCP", "port": SENTINEL_PORT}),
+        );
+    }
+    let mut spec = json!({
         "podSelector": {"matchLabels": server_labels(VALKEY_NAME)},
         "policyTypes": ["Ingress", "Egress"],
-        "ingress": [{
-            "from": [{"podSelector": {"matchLabels": labels()}}],
-            "ports": [{"protocol": "TCP", "port": PORT}],
-        }],
+        "ingress": [{"from": from, "ports": ports}],
     });
+    if valkey.has_sentinels() {
+        spec["egress"] = json!([
+            {"ports": [{"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 53}]},
+            {"to": [servers], "ports": ports},
+        ]);
+    }
     object(Kind::NetworkPolicy, config, spec)
 }
 

@@ -119,7 +119,7 @@ fn requirement(
         field: GATEWAY_NAME.path(),
         entry: Some(ListEntry {
             list: "/spec/listeners",
-            what: "listener",
+            element_kind: "listener",
             name: section.to_owned(),
             field,
         }),

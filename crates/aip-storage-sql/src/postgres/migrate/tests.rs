@@ -101,7 +101,7 @@ async fn of_several_processes_one_builds_the_index() {
 }
 
 #[tokio::test]
-async fn an_index_whose_builder_was_killed_is_built_anew() {
+async fn an_index_whose_builder_was_killed_is_built_again() {
     let (url, mut writer) = with_a_writer().await;
     let killed = migrate_apart(&url);
     wait_until_it_is_being_built(&url).await;

@@ -8,17 +8,17 @@ use super::tables::Table;
 use super::{MoveError, WRITE, begin, source, target};
 
 /// Notes that are applied in one transaction.
-pub(super) const BATCH: usize = 1000;
+pub(super) const BATCH_CHANGES: usize = 1000;
 
 /// Applies some notes; how many. The row of a key is read as it is by now: either nobody has written it since,
 /// or there is another note.
-pub(super) async fn apply_some(
+pub(super) async fn apply_batch(
     from: &mut PgConnection,
     to: &mut PgConnection,
     id: &str,
     tables: &[Table],
 ) -> Result<usize, MoveError> {
-    let (ids, keys) = notes(from, id).await.map_err(source)?;
+    let (ids, keys) = pending_changes(from, id).await.map_err(source)?;
     if ids.is_empty() {
         return Ok(0);
     }
@@ -50,24 +50,27 @@ pub(super) async fn apply_some(
     Ok(ids.len())
 }
 
-type Notes = (Vec<i64>, BTreeMap<String, BTreeSet<String>>);
+type ChangedKeys = (Vec<i64>, BTreeMap<String, BTreeSet<String>>);
 
-async fn notes(from: &mut PgConnection, id: &str) -> Result<Notes, sqlx::Error> {
+async fn pending_changes(from: &mut PgConnection, id: &str) -> Result<ChangedKeys, sqlx::Error> {
     let mut tx = begin(from, id, WRITE).await?;
     let rows = sqlx::query(
         "SELECT id, relation, key::text AS key FROM aip_move_changes ORDER BY id LIMIT $1",
     )
-    .bind(i64::try_from(BATCH).unwrap_or(i64::MAX))
+    .bind(i64::try_from(BATCH_CHANGES).unwrap_or(i64::MAX))
     .fetch_all(&mut *tx)
     .await?;
     tx.rollback().await?;
-    let mut notes = Notes::default();
+    let mut pending_changes = ChangedKeys::default();
     for row in rows {
-        notes.0.push(row.try_get("id")?);
-        let keys = notes.1.entry(row.try_get("relation")?).or_default();
+        pending_changes.0.push(row.try_get("id")?);
+        let keys = pending_changes
+            .1
+            .entry(row.try_get("relation")?)
+            .or_default();
         keys.insert(row.try_get("key")?);
     }
-    Ok(notes)
+    Ok(pending_changes)
 }
 
 /// The rows that have one of these keys, as a JSON array.

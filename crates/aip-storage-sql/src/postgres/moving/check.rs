@@ -6,16 +6,16 @@ use super::tables::{count, tables};
 use super::{DatabaseMove, MoveError, begun, marker, open, source, target};
 
 /// `server_version_num` of the oldest version that AIP works on.
-const OLDEST: i32 = 130_000;
+const OLDEST_VERSION: i32 = 130_000;
 /// An advisory lock that is held for a moment: the letters `aip-same`.
-const SAME_ID: i64 = i64::from_be_bytes(*b"aip-same");
+const SAME_DATABASE_LOCK_ID: i64 = i64::from_be_bytes(*b"aip-same");
 
-const MOVED: &str = "the database to move was moved already, and refuses writes";
+const ALREADY_MOVED: &str = "the database to move was moved already, and refuses writes";
 /// What was written since is known to the other target alone.
-const BOUND: &str = "the database to move is being moved to another one already: name that one again, or give that \
+const MOVING_ELSEWHERE: &str = "the database to move is being moved to another one already: name that one again, or give that \
                      move up with `aip database move cancel`, and then begin this one";
 
-const FACTS: &str = "SELECT
+const DATABASE_FACTS: &str = "SELECT
     current_setting('server_version_num')::int4 AS version,
     current_setting('server_version') AS version_text,
     current_setting('server_encoding') AS encoding,
@@ -27,7 +27,7 @@ const FACTS: &str = "SELECT
 
 /// What a server says about itself and about the rights of the user.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Facts {
+struct DatabaseFacts {
     version: i32,
     version_text: String,
     encoding: String,
@@ -40,7 +40,7 @@ struct Facts {
 
 /// What the target holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Holds {
+enum TargetContents {
     /// Nothing, or what this move has put there.
     Nothing,
     /// A table with rows of somebody else.
@@ -60,17 +60,21 @@ pub(super) async fn check(the_move: &DatabaseMove) -> Result<(), MoveError> {
     }
     let here = facts(&mut from).await.map_err(source)?;
     let there = facts(&mut to).await.map_err(target)?;
-    faults.extend(of_source(&here));
-    faults.extend(of_target(&there, &here.encoding));
+    faults.extend(source_faults(&here));
+    faults.extend(target_faults(&there, &here.encoding));
     let moving = begun(marker(&mut from).await.map_err(source)?);
     let begun_id = moving.as_ref().map(|it| it.id.clone());
     let state = moving.map(|it| it.state).unwrap_or_default();
     let there = marker(&mut to).await.map_err(target)?.map(|it| it.id);
     if matches!(state.as_str(), "moved" | "copying") && there != begun_id {
-        let fault = if state == "moved" { MOVED } else { BOUND };
+        let fault = if state == "moved" {
+            ALREADY_MOVED
+        } else {
+            MOVING_ELSEWHERE
+        };
         faults.push(fault.to_owned());
     } else if state != "moved"
-        && let Some(fault) = held(&mut to, begun_id.as_deref()).await?.fault()
+        && let Some(fault) = target_contents(&mut to, begun_id.as_deref()).await?.fault()
     {
         faults.push(fault);
     }
@@ -83,25 +87,25 @@ pub(super) async fn check(the_move: &DatabaseMove) -> Result<(), MoveError> {
 
 /// Whether a lock that one connection holds is one that the other cannot get.
 async fn is_same(from: &mut PgConnection, to: &mut PgConnection) -> Result<bool, MoveError> {
-    let mut held = from.begin().await.map_err(source)?;
+    let mut target_contents = from.begin().await.map_err(source)?;
     sqlx::query("SELECT pg_advisory_xact_lock($1)")
-        .bind(SAME_ID)
-        .execute(&mut *held)
+        .bind(SAME_DATABASE_LOCK_ID)
+        .execute(&mut *target_contents)
         .await
         .map_err(source)?;
     let row = sqlx::query("SELECT pg_try_advisory_xact_lock($1)")
-        .bind(SAME_ID)
+        .bind(SAME_DATABASE_LOCK_ID)
         .fetch_one(to)
         .await
         .map_err(target)?;
-    held.rollback().await.map_err(source)?;
+    target_contents.rollback().await.map_err(source)?;
     let is_free: bool = row.try_get(0).map_err(target)?;
     Ok(!is_free)
 }
 
-async fn facts(connection: &mut PgConnection) -> Result<Facts, sqlx::Error> {
-    let row = sqlx::query(FACTS).fetch_one(connection).await?;
-    Ok(Facts {
+async fn facts(connection: &mut PgConnection) -> Result<DatabaseFacts, sqlx::Error> {
+    let row = sqlx::query(DATABASE_FACTS).fetch_one(connection).await?;
+    Ok(DatabaseFacts {
         version: row.try_get("version")?,
         version_text: row.try_get("version_text")?,
         encoding: row.try_get("encoding")?,
@@ -112,7 +116,7 @@ async fn facts(connection: &mut PgConnection) -> Result<Facts, sqlx::Error> {
     })
 }
 
-fn of_source(facts: &Facts) -> Vec<String> {
+fn source_faults(facts: &DatabaseFacts) -> Vec<String> {
     let mut faults = Vec::new();
     if facts.is_replica {
         faults.push("the database to move is a replica: name its primary".to_owned());
@@ -121,9 +125,9 @@ fn of_source(facts: &Facts) -> Vec<String> {
     faults
 }
 
-fn of_target(facts: &Facts, source_encoding: &str) -> Vec<String> {
+fn target_faults(facts: &DatabaseFacts, source_encoding: &str) -> Vec<String> {
     let mut faults = Vec::new();
-    if facts.version < OLDEST {
+    if facts.version < OLDEST_VERSION {
         faults.push(format!(
             "the server to move to is PostgreSQL {}, and AIP needs 13 or newer: name a newer one",
             facts.version_text
@@ -143,7 +147,7 @@ fn of_target(facts: &Facts, source_encoding: &str) -> Vec<String> {
     faults
 }
 
-fn rights(facts: &Facts, which: &str) -> Vec<String> {
+fn rights(facts: &DatabaseFacts, which: &str) -> Vec<String> {
     let mut faults = Vec::new();
     let user = &facts.user;
     if !facts.may_create {
@@ -163,25 +167,28 @@ fn rights(facts: &Facts, which: &str) -> Vec<String> {
 }
 
 /// What the target holds besides the move `id`.
-async fn held(to: &mut PgConnection, id: Option<&str>) -> Result<Holds, MoveError> {
+async fn target_contents(
+    to: &mut PgConnection,
+    id: Option<&str>,
+) -> Result<TargetContents, MoveError> {
     if let Some(marker) = marker(to).await.map_err(target)? {
         return Ok(if Some(marker.id.as_str()) == id {
-            Holds::Nothing
+            TargetContents::Nothing
         } else {
-            Holds::OtherMove
+            TargetContents::OtherMove
         });
     }
     for table in tables(to).await.map_err(target)? {
         let rows = count(to, &table).await.map_err(target)?;
         if rows > 0 {
             let table = table.name;
-            return Ok(Holds::Rows { table, rows });
+            return Ok(TargetContents::Rows { table, rows });
         }
     }
-    Ok(Holds::Nothing)
+    Ok(TargetContents::Nothing)
 }
 
-impl Holds {
+impl TargetContents {
     fn fault(&self) -> Option<String> {
         match self {
             Self::Nothing => None,
@@ -201,8 +208,8 @@ impl Holds {
 mod tests {
     use super::*;
 
-    fn facts() -> Facts {
-        Facts {
+    fn facts() -> DatabaseFacts {
+        DatabaseFacts {
             version: 170_004,
             version_text: "17.4".to_owned(),
             encoding: "UTF8".to_owned(),
@@ -215,30 +222,30 @@ mod tests {
 
     #[test]
     fn servers_as_they_should_be_are_fit() {
-        assert!(of_source(&facts()).is_empty());
-        assert!(of_target(&facts(), "UTF8").is_empty());
+        assert!(source_faults(&facts()).is_empty());
+        assert!(target_faults(&facts(), "UTF8").is_empty());
     }
 
     #[test]
-    fn each_fault_is_told_with_what_mends_it() {
-        let old = Facts {
+    fn each_fault_is_reported_with_what_mends_it() {
+        let old = DatabaseFacts {
             version: 120_022,
             version_text: "12.22".to_owned(),
             ..facts()
         };
-        let latin = Facts {
+        let latin = DatabaseFacts {
             encoding: "LATIN1".to_owned(),
             ..facts()
         };
-        let replica = Facts {
+        let replica = DatabaseFacts {
             is_replica: true,
             ..facts()
         };
-        let guest = Facts {
+        let guest = DatabaseFacts {
             may_create: false,
             ..facts()
         };
-        let stranger = Facts {
+        let stranger = DatabaseFacts {
             foreign_tables: vec!["clients".to_owned(), "codes".to_owned()],
             ..facts()
         };
@@ -249,25 +256,30 @@ mod tests {
             (&guest, "GRANT CREATE, USAGE ON SCHEMA public TO aip"),
             (&stranger, "ALTER TABLE clients OWNER TO aip"),
         ] {
-            let faults = of_target(facts, "UTF8");
+            let faults = target_faults(facts, "UTF8");
             assert!(faults.len() == 1 && faults[0].contains(words), "{faults:?}");
         }
-        let all = Facts {
+        let all = DatabaseFacts {
             is_replica: true,
             may_create: false,
             ..stranger
         };
-        assert_eq!(of_source(&all).len(), 3);
+        assert_eq!(source_faults(&all).len(), 3);
     }
 
     #[test]
     fn a_target_that_is_not_empty_is_named_by_its_table() {
-        let holds = Holds::Rows {
+        let holds = TargetContents::Rows {
             table: "clients".to_owned(),
             rows: 3,
         };
         assert!(holds.fault().unwrap().contains("clients has 3 row(s)"));
-        assert!(Holds::OtherMove.fault().unwrap().contains("cancel"));
-        assert_eq!(Holds::Nothing.fault(), None);
+        assert!(
+            TargetContents::OtherMove
+                .fault()
+                .unwrap()
+                .contains("cancel")
+        );
+        assert_eq!(TargetContents::Nothing.fault(), None);
     }
 }

@@ -4,9 +4,10 @@ use aip_base::{Rng, random_token};
 use futures_util::StreamExt as _;
 use sqlx::{AssertSqlSafe, PgConnection, Row as _};
 
-use super::changes::{BATCH, apply_some};
+use super::changes::{BATCH_CHANGES, apply_batch};
 use super::install::{
-    bind_source, drop_foreign_keys, mark_source, mark_target, note_changes, refuse_writes,
+    bind_source, drop_foreign_keys, mark_source, mark_target, record_changes, refuse_writes,
+    stop_autovacuum,
 };
 use super::tables::{Table, content, tables};
 use super::{
@@ -31,6 +32,8 @@ pub(super) async fn copy(
     // The tables are those that this program's migrations make; both sides have them all.
     the_move.target.migrate().await?;
     let (id, tables) = prepare(&mut workers, observer, rng).await?;
+    // Whoever migrated it since `check` has done so before it was marked.
+    the_move.source.status().await?.require_current()?;
     let Workers {
         source: from,
         target: to,
@@ -41,10 +44,10 @@ pub(super) async fn copy(
     for table in tables.iter().filter(|it| !done.contains(&it.name)) {
         copy_table(from, to, &id, table, &mut bytes, observer).await?;
         observer.reached(MovePoint::TableCopied).await;
-        while apply_some(from, to, &id, &tables).await? == BATCH {}
+        while apply_batch(from, to, &id, &tables).await? == BATCH_CHANGES {}
     }
     observer.reached(MovePoint::Copied).await;
-    while apply_some(from, to, &id, &tables).await? == BATCH {}
+    while apply_batch(from, to, &id, &tables).await? == BATCH_CHANGES {}
     observer.reached(MovePoint::Followed).await;
     Ok(())
 }
@@ -64,16 +67,15 @@ pub(super) async fn prepare(
     let tables = tables(to).await.map_err(target)?;
     let fresh = random_token::<12>(rng);
     let there = marker(to).await.map_err(target)?.map(|it| it.id);
-    let id = mark_source(from, &fresh, there.as_deref())
-        .await
-        .map_err(source)?;
+    let id = mark_source(from, &fresh, there.as_deref()).await?;
     // The fence is there from the beginning, so that the pause needs no lock of a table.
     refuse_writes(from, &id, &tables).await.map_err(source)?;
-    note_changes(from, &id, &tables).await.map_err(source)?;
+    record_changes(from, &id, &tables).await.map_err(source)?;
     observer.reached(MovePoint::SourcePrepared).await;
     mark_target(to, &id).await.map_err(target)?;
     bind_source(from, &id).await.map_err(source)?;
     refuse_writes(to, &id, &tables).await.map_err(target)?;
+    stop_autovacuum(to, &id, &tables).await.map_err(target)?;
     drop_foreign_keys(to, &id).await.map_err(target)?;
     observer.reached(MovePoint::TargetPrepared).await;
     Ok((id, tables))

@@ -2,18 +2,18 @@
 
 use sqlx::{AssertSqlSafe, PgConnection};
 
-use super::install::{drop_trigger, validate};
+use super::install::{allow_autovacuum, drop_trigger, validate};
 use super::tables::{Table, quoted, tables};
 use super::{
     DatabaseMove, Marker, MoveError, MoveObserver, MovePoint, WRITE, begin, begun, marker, source,
     target,
 };
 
-const NO_NOTES: &str =
+const DROP_CHANGE_NOTES: &str =
     "DROP TABLE IF EXISTS aip_move_changes; DROP FUNCTION IF EXISTS aip_move_note()";
-const NO_FENCE: &str = "DROP TABLE IF EXISTS aip_move_tables; DROP TABLE IF EXISTS aip_move_keys;
+const DROP_FENCE: &str = "DROP TABLE IF EXISTS aip_move_tables; DROP TABLE IF EXISTS aip_move_keys;
     DROP FUNCTION IF EXISTS aip_move_refuse()";
-const NO_MARKER: &str = "DROP TABLE IF EXISTS aip_move";
+const DROP_MARKER: &str = "DROP TABLE IF EXISTS aip_move";
 
 pub(super) async fn finish(
     the_move: &DatabaseMove,
@@ -31,16 +31,19 @@ pub(super) async fn finish(
     drop_trigger(from, &id, &tables, "aip_move_note")
         .await
         .map_err(source)?;
-    run(from, &id, NO_NOTES.to_owned()).await.map_err(source)?;
+    run(from, &id, DROP_CHANGE_NOTES.to_owned())
+        .await
+        .map_err(source)?;
     observer.reached(MovePoint::SourceCleaned).await;
     let to = &mut workers.target;
+    allow_autovacuum(to, &id).await.map_err(target)?;
     validate(to, &id).await.map_err(target)?;
     observer.reached(MovePoint::Validated).await;
     drop_trigger(to, &id, &tables, "aip_move_refuse")
         .await
         .map_err(target)?;
     // The marker stays: servers that are started with both URLs find by it which one is in use.
-    run(to, &id, NO_FENCE.to_owned()).await.map_err(target)
+    run(to, &id, DROP_FENCE.to_owned()).await.map_err(target)
 }
 
 pub(super) async fn cancel(the_move: &DatabaseMove) -> Result<(), MoveError> {
@@ -65,7 +68,7 @@ pub(super) async fn cancel(the_move: &DatabaseMove) -> Result<(), MoveError> {
                 .await
                 .map_err(source)?;
         }
-        let all = format!("{NO_NOTES}; {NO_FENCE}; {NO_MARKER}");
+        let all = format!("{DROP_CHANGE_NOTES}; {DROP_FENCE}; {DROP_MARKER}");
         run(from, &here.id, all).await.map_err(source)?;
     }
     if let Some(there) = there {
@@ -85,7 +88,7 @@ async fn empty(to: &mut PgConnection, id: &str, tables: &[Table]) -> Result<(), 
     run(
         to,
         id,
-        format!("DROP TABLE IF EXISTS {names} CASCADE; {NO_FENCE}; {NO_MARKER}"),
+        format!("DROP TABLE IF EXISTS {names} CASCADE; {DROP_FENCE}; {DROP_MARKER}"),
     )
     .await
 }

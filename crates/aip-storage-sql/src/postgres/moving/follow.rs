@@ -54,7 +54,7 @@ pub enum FollowError {
 }
 
 /// What the task changes.
-struct Switches {
+struct PoolHandles {
     pool: Pool<Driver>,
     gate: watch::Sender<bool>,
     /// The gate of those who read.
@@ -71,12 +71,12 @@ impl PgStorage {
         options: PgOptions,
     ) -> Result<Self, FollowError> {
         let next = connect_options(next)?;
-        let there = look_once(&next).await;
+        let there = read_marker_once(&next).await;
         let there = there.map_err(|error| FollowError::Next(error.into()))?;
         if let Some(there) = &there
             && there.state == "live"
         {
-            let here = look_once(&connect_options(url)?).await;
+            let here = read_marker_once(&connect_options(url)?).await;
             // A server that was switched off meanwhile has nothing to say.
             if here.is_ok_and(|here| here.is_none_or(|here| here.id != there.id)) {
                 return Err(FollowError::AnotherMove);
@@ -85,7 +85,10 @@ impl PgStorage {
             return Ok(Self::connect_with(next, options).await?);
         }
         let mut storage = Self::connect(url, options).await?;
-        let here = look_once(&connect_options(url)?).await.ok().flatten();
+        let here = read_marker_once(&connect_options(url)?)
+            .await
+            .ok()
+            .flatten();
         let is_moved = here.as_ref().is_some_and(|here| here.state == "moved");
         // Between the closing of the one and the opening of the other there is only to wait.
         if is_moved && here.as_ref().map(|it| &it.id) != there.as_ref().map(|it| &it.id) {
@@ -96,7 +99,7 @@ impl PgStorage {
         let (sender, receiver) = watch::channel(Arc::clone(&storage.options.borrow()));
         storage.writers = storage.connections.behind(is_open);
         storage.options = receiver;
-        let switches = Switches {
+        let handles = PoolHandles {
             pool: storage.connections.clone(),
             gate,
             readable,
@@ -104,57 +107,95 @@ impl PgStorage {
         };
         storage.connections = storage.connections.behind(is_readable);
         let mut task = JoinSet::new();
-        task.spawn(follow(next, here, switches));
+        task.spawn(follow(next, handles));
         storage.following = Some(Arc::new(Following { _task: task }));
         Ok(storage)
     }
 }
 
 /// Follows until the target is used.
-async fn follow(next: PgConnectOptions, mut here: Option<Marker>, switches: Switches) {
-    let current = Arc::clone(&switches.options.borrow());
+async fn follow(next: PgConnectOptions, handles: PoolHandles) {
+    let current = Arc::clone(&handles.options.borrow());
     let mut connection = None;
+    let mut source = Source::default();
     loop {
-        let looked = look(&next, &mut connection).await;
-        match looked {
-            Ok(Some(there)) if there.state == "live" => {
-                if here.as_ref().is_none_or(|it| it.id != there.id) {
-                    here = look_once(&current).await.ok().flatten();
-                }
-                if here.as_ref().is_some_and(|it| it.id == there.id) {
-                    match go_on_at(&next, &switches).await {
-                        Ok(()) => return,
-                        Err(error) => {
-                            let error = DriverError::from(error);
-                            tracing::warn!(%error, "connecting to the moved database failed, retrying");
-                        }
+        let Ok(there) = read_marker(&next, &mut connection).await else {
+            // It may be unreachable for long, and the move may be over without it.
+            connection = None;
+            source.update_readable(&current, None, &handles).await;
+            handles.gate.send_replace(true);
+            sleep(RETRY_INTERVAL + FOLLOW_INTERVAL).await;
+            continue;
+        };
+        let id = there.as_ref().map_or("", |it| &it.id);
+        if source.settled.as_deref() != Some(id) {
+            source.update_readable(&current, Some(id), &handles).await;
+        }
+        if there.as_ref().is_some_and(|it| it.state == "live") {
+            if source.moves_to.as_deref() == Some(id) {
+                match switch_to(&next, &handles).await {
+                    Ok(()) => return,
+                    Err(error) => {
+                        let error = DriverError::from(error);
+                        tracing::warn!(%error, "connecting to the moved database failed, retrying");
                     }
                 }
             }
-            Ok(there) => {
-                switches
-                    .gate
-                    .send_replace(!there.is_some_and(|it| it.is_fenced));
-            }
-            Err(_) => {
-                // It may be unreachable for long, and the move may be over without it.
-                connection = None;
-                // Then what is here is history, which must not be told as the present.
-                if let Ok(here) = look_once(&current).await {
-                    let is_moved = here.is_some_and(|it| it.state == "moved");
-                    switches.readable.send_replace(!is_moved);
-                }
-                switches.gate.send_replace(true);
-                sleep(RETRY_INTERVAL).await;
-            }
+        } else {
+            let is_fenced = there.as_ref().is_some_and(|it| it.is_fenced);
+            handles.gate.send_replace(!is_fenced);
         }
         sleep(FOLLOW_INTERVAL).await;
     }
 }
 
+/// What the source says of itself.
+#[derive(Default)]
+struct Source {
+    /// The id of the move that it is part of, when it was last looked at.
+    moves_to: Option<String>,
+    /// The id at the target (empty: none) with which there is no need to look again: that of the same move,
+    /// or any while the source is part of none. It becomes part of one before the target does.
+    settled: Option<String>,
+}
+
+impl Source {
+    /// Reads the marker of the source, and lets nobody read the source if it was moved to a database that is not
+    /// the target any more, or cannot be reached (`target_id` is none): then what is here is history, which must
+    /// not be given as the present.
+    async fn update_readable(
+        &mut self,
+        current: &PgConnectOptions,
+        target_id: Option<&str>,
+        handles: &PoolHandles,
+    ) {
+        self.settled = None;
+        let Ok(here) = read_marker_once(current).await else {
+            return;
+        };
+        let is_moved = here.as_ref().is_some_and(|it| it.state == "moved");
+        self.moves_to = here.map(|it| it.id);
+        let fits = match (&self.moves_to, target_id) {
+            (_, None) => false,
+            (None, Some(_)) => true,
+            (Some(here), Some(there)) => here == there,
+        };
+        if fits {
+            self.settled = target_id.map(str::to_owned);
+        }
+        let is_readable = fits || !is_moved;
+        if handles.readable.send_replace(is_readable) && !is_readable {
+            tracing::error!(
+                "the database was moved, and database.next_url does not lead to where it is in use: nothing \
+                 is read until it does"
+            );
+        }
+    }
+}
+
 /// Uses the target from now on.
-async fn go_on_at(next: &PgConnectOptions, switches: &Switches) -> Result<(), sqlx::Error> {
-    let watched = timeout(ACQUIRE_TIMEOUT, pooler::watch(next))
+async fn switch_to(next: &PgConnectOptions, handles: &PoolHandles) -> Result<(), sqlx::Error> {
+    let watched = timeout(ACQUIRE_TIMEOUT, pooler::probe(next))
         .await
         .unwrap_or(Err(sqlx::Error::PoolTimedOut))?;
     let options = if watched.multiplexed {
@@ -162,21 +203,21 @@ async fn go_on_at(next: &PgConnectOptions, switches: &Switches) -> Result<(), sq
     } else {
         next.clone()
     };
-    switches.gate.send_replace(false);
-    switches
+    handles.gate.send_replace(false);
+    handles
         .pool
-        .go_on_at(options.clone(), !watched.multiplexed);
-    switches.options.send_replace(Arc::new(options));
-    switches.readable.send_replace(true);
+        .switch_to(options.clone(), !watched.multiplexed);
+    handles.options.send_replace(Arc::new(options));
+    handles.readable.send_replace(true);
     // Until every server has looked: one that reads the source would not know what is written here.
     sleep(FOLLOW_INTERVAL * 2).await;
-    switches.gate.send_replace(true);
+    handles.gate.send_replace(true);
     tracing::info!("the database was moved: using the one of database.next_url");
     Ok(())
 }
 
 /// The marker at a server, by a connection that is kept.
-async fn look(
+async fn read_marker(
     options: &PgConnectOptions,
     connection: &mut Option<PgConnection>,
 ) -> Result<Option<Marker>, sqlx::Error> {
@@ -200,9 +241,9 @@ async fn look(
         .unwrap_or(Err(sqlx::Error::PoolTimedOut))
 }
 
-async fn look_once(options: &PgConnectOptions) -> Result<Option<Marker>, sqlx::Error> {
+async fn read_marker_once(options: &PgConnectOptions) -> Result<Option<Marker>, sqlx::Error> {
     let mut connection = None;
-    let found = look(options, &mut connection).await;
+    let found = read_marker(options, &mut connection).await;
     if let Some(connection) = connection {
         // It is gone either way.
         let _ = connection.close().await;

@@ -9,7 +9,8 @@ use sqlx::{AssertSqlSafe, PgConnection, Row as _};
 use tokio::time::{Instant, sleep};
 
 use super::tables::{ForeignKey, Table, foreign_keys, quoted};
-use super::{POLL_INTERVAL, WRITE, begin};
+use super::{MoveError, POLL_INTERVAL, WRITE, begin, source};
+use crate::migrations::apply::SchemaDriver as _;
 
 const INSTALL: &str = include_str!("install.sql");
 const INSTALL_SOURCE: &str = include_str!("install_source.sql");
@@ -21,7 +22,7 @@ const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '300ms'";
 /// (1 s), after which PostgreSQL ends an autovacuum that is in the way.
 const LONG_LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '2s'";
 /// How long it is tried.
-const PATIENCE: Duration = Duration::from_mins(2);
+const LOCK_RETRY_TIME: Duration = Duration::from_mins(2);
 
 /// Makes the marker of the source; the id of the move. That of an earlier process is kept, if there was one and
 /// `target_id`, of the marker of the target, is not of another.
@@ -29,8 +30,22 @@ pub(super) async fn mark_source(
     connection: &mut PgConnection,
     fresh_id: &str,
     target_id: Option<&str>,
+) -> Result<String, MoveError> {
+    let mut tx = begin(connection, fresh_id, WRITE).await.map_err(source)?;
+    // A migration that is under way comes to its end, and a later one finds the marker.
+    tx.lock_schema().await?;
+    let id = insert_source_marker(&mut tx, fresh_id, target_id)
+        .await
+        .map_err(source)?;
+    tx.commit().await.map_err(source)?;
+    Ok(id)
+}
+
+async fn insert_source_marker(
+    tx: &mut PgConnection,
+    fresh_id: &str,
+    target_id: Option<&str>,
 ) -> Result<String, sqlx::Error> {
-    let mut tx = begin(connection, fresh_id, WRITE).await?;
     sqlx::raw_sql(INSTALL).execute(&mut *tx).await?;
     sqlx::raw_sql(INSTALL_SOURCE).execute(&mut *tx).await?;
     // That of an earlier move, which came to its end here.
@@ -46,14 +61,11 @@ pub(super) async fn mark_source(
     let row = sqlx::query("SELECT id FROM aip_move")
         .fetch_optional(&mut *tx)
         .await?;
-    let id = if let Some(row) = row {
-        row.try_get(0)?
-    } else {
-        insert_marker(&mut tx, fresh_id, "preparing").await?;
-        fresh_id.to_owned()
-    };
-    tx.commit().await?;
-    Ok(id)
+    if let Some(row) = row {
+        return row.try_get(0);
+    }
+    insert_marker(tx, fresh_id, "preparing").await?;
+    Ok(fresh_id.to_owned())
 }
 
 /// Makes the marker of the target.
@@ -95,7 +107,7 @@ async fn insert_marker(
 }
 
 /// Lets the source note what is written.
-pub(super) async fn note_changes(
+pub(super) async fn record_changes(
     connection: &mut PgConnection,
     id: &str,
     tables: &[Table],
@@ -141,17 +153,17 @@ async fn create_trigger(
     trigger: &str,
     create: &str,
 ) -> Result<(), sqlx::Error> {
-    let there = sqlx::query(
+    let existing = sqlx::query(
         "SELECT 1 FROM pg_catalog.pg_trigger WHERE tgrelid = $1::regclass AND tgname = $2",
     )
     .bind(table.quoted())
     .bind(trigger.to_owned());
     let mut tx = begin(connection, id, WRITE).await?;
-    let there = there.fetch_optional(&mut *tx).await?;
+    let existing = existing.fetch_optional(&mut *tx).await?;
     tx.rollback().await?;
-    match there {
+    match existing {
         Some(_) => Ok(()),
-        None => patiently(connection, id, create).await,
+        None => lock_with_retries(connection, id, create).await,
     }
 }
 
@@ -164,7 +176,7 @@ pub(super) async fn drop_trigger(
 ) -> Result<(), sqlx::Error> {
     for table in tables {
         let drop_it = format!("DROP TRIGGER IF EXISTS {trigger} ON {}", table.quoted());
-        patiently(connection, id, &drop_it).await?;
+        lock_with_retries(connection, id, &drop_it).await?;
     }
     Ok(())
 }
@@ -177,7 +189,7 @@ pub(super) async fn drop_foreign_keys(
     for key in foreign_keys(connection).await? {
         let name = quoted(&key.name);
         let drop_it = format!("ALTER TABLE {} DROP CONSTRAINT {name}", key.relation);
-        unhurriedly(connection, id, &drop_it).await?;
+        change_unused_table(connection, id, &drop_it).await?;
     }
     Ok(())
 }
@@ -188,15 +200,15 @@ pub(super) async fn add_foreign_keys(
     id: &str,
     wanted: &[ForeignKey],
 ) -> Result<(), sqlx::Error> {
-    let there = foreign_keys(connection).await?;
+    let existing = foreign_keys(connection).await?;
     for key in wanted {
         let is_there = |it: &ForeignKey| it.relation == key.relation && it.name == key.name;
-        if there.iter().any(is_there) {
+        if existing.iter().any(is_there) {
             continue;
         }
         let (relation, name, definition) = (&key.relation, quoted(&key.name), &key.definition);
         let add = format!("ALTER TABLE {relation} ADD CONSTRAINT {name} {definition} NOT VALID");
-        unhurriedly(connection, id, &add).await?;
+        change_unused_table(connection, id, &add).await?;
     }
     Ok(())
 }
@@ -207,27 +219,67 @@ pub(super) async fn validate(connection: &mut PgConnection, id: &str) -> Result<
         if !key.is_valid {
             let (relation, name) = (&key.relation, quoted(&key.name));
             let validate = format!("ALTER TABLE {relation} VALIDATE CONSTRAINT {name}");
-            patiently(connection, id, &validate).await?;
+            lock_with_retries(connection, id, &validate).await?;
         }
     }
     Ok(())
 }
 
+/// Keeps autovacuum from the tables of the target: it would be in the way of the references, for which the pause
+/// has no time, and [`copy`](super::copy) analyses each table itself. The cleanup against wraparound of
+/// transaction ids runs nonetheless.
+pub(super) async fn stop_autovacuum(
+    connection: &mut PgConnection,
+    id: &str,
+    tables: &[Table],
+) -> Result<(), sqlx::Error> {
+    for table in tables {
+        let stop = format!(
+            "ALTER TABLE {} SET (autovacuum_enabled = false)",
+            table.quoted()
+        );
+        change_unused_table(connection, id, &stop).await?;
+    }
+    Ok(())
+}
+
+/// Lets autovacuum at those tables again, which are in use by now. Readers and writers go on meanwhile.
+pub(super) async fn allow_autovacuum(
+    connection: &mut PgConnection,
+    id: &str,
+) -> Result<(), sqlx::Error> {
+    let mut tx = begin(connection, id, WRITE).await?;
+    let rows = sqlx::query(
+        "SELECT c.oid::regclass::text AS relation FROM pg_catalog.pg_class c
+            WHERE 'autovacuum_enabled=false' = ANY (c.reloptions) AND c.relkind = 'r'
+                AND c.relnamespace = (SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = current_schema())",
+    )
+    .fetch_all(&mut *tx)
+    .await?;
+    tx.rollback().await?;
+    for row in rows {
+        let relation: String = row.try_get("relation")?;
+        let allow = format!("ALTER TABLE {relation} RESET (autovacuum_enabled)");
+        lock_with_retries(connection, id, &allow).await?;
+    }
+    Ok(())
+}
+
 /// Runs a statement that locks a table which others use, again while they keep it from that.
-async fn patiently(
+async fn lock_with_retries(
     connection: &mut PgConnection,
     id: &str,
     statement: &str,
 ) -> Result<(), sqlx::Error> {
     let began = Instant::now();
     loop {
-        let is_long = began.elapsed() > PATIENCE / 2;
+        let is_long = began.elapsed() > LOCK_RETRY_TIME / 2;
         let lock_timeout = if is_long {
             LONG_LOCK_TIMEOUT
         } else {
             LOCK_TIMEOUT
         };
-        if attempt(connection, id, statement, lock_timeout, began).await? {
+        if try_statement(connection, id, statement, lock_timeout, began).await? {
             return Ok(());
         }
         sleep(POLL_INTERVAL).await;
@@ -235,20 +287,20 @@ async fn patiently(
 }
 
 /// The same at the target, which nobody uses yet.
-async fn unhurriedly(
+async fn change_unused_table(
     connection: &mut PgConnection,
     id: &str,
     statement: &str,
 ) -> Result<(), sqlx::Error> {
     let began = Instant::now();
-    while !attempt(connection, id, statement, LONG_LOCK_TIMEOUT, began).await? {
+    while !try_statement(connection, id, statement, LONG_LOCK_TIMEOUT, began).await? {
         sleep(POLL_INTERVAL).await;
     }
     Ok(())
 }
 
 /// Whether it is done; an error once that has been tried long enough.
-async fn attempt(
+async fn try_statement(
     connection: &mut PgConnection,
     id: &str,
     statement: &str,
@@ -265,7 +317,7 @@ async fn attempt(
             tx.commit().await?;
             Ok(true)
         }
-        Err(error) if is_locked(&error) && began.elapsed() < PATIENCE => {
+        Err(error) if is_locked(&error) && began.elapsed() < LOCK_RETRY_TIME => {
             tx.rollback().await?;
             Ok(false)
         }

@@ -9,14 +9,16 @@
 //!    was killed is followed by another.
 //! 2. **Switch** (`switch`): servers that follow the move hold their writes; a trigger in the source refuses
 //!    those of all others. The last notes are applied, rows are counted and the noted ones compared, the
-//!    source is closed for good, the target is opened. The pause ends by itself after [`PAUSE`]: whoever is
-//!    killed in it leaves a source that is written again.
+//!    source is closed, the target is opened. The pause ends by itself after [`MAX_PAUSE`]: whoever is killed in it
+//!    leaves a source that is written again. The source is closed only while its fence holds, and opened again
+//!    if it cannot be followed by the target in time.
 //! 3. **Follow** (`follow`): servers that know both URLs go on at the target as soon as it is open. Sessions
 //!    whose refresh was under way are stored there: leases, fences and journal are copied like all else.
 //! 4. **Finish** (`finish`): references between tables are checked, and what the move needed is removed.
 //!    The source refuses writes for ever, so that no server with an old configuration forks the history.
 //!
-//! Until the source is closed, `cancel` is the way back.
+//! Until the target is opened, `cancel` is the way back. From the first step on to the last neither side is
+//! migrated (`migrations`).
 
 mod changes;
 mod check;
@@ -24,6 +26,7 @@ mod copy;
 mod finish;
 mod follow;
 mod install;
+mod migrations;
 mod switch;
 mod tables;
 
@@ -39,12 +42,13 @@ use tokio::time::{Instant, sleep};
 
 pub use self::follow::FollowError;
 pub(super) use self::follow::Following;
+pub(super) use self::migrations::require_no_move;
 use super::{ConnectPgError, PgOptions, PgStorage};
 use crate::failure::DriverError;
 use crate::schema::SchemaError;
 
 /// The longest time that writes are paused.
-pub const PAUSE: Duration = Duration::from_secs(10);
+pub const MAX_PAUSE: Duration = Duration::from_secs(10);
 /// The advisory lock of a move in its target: the letters `aip-move`.
 const LOCK_ID: i64 = i64::from_be_bytes(*b"aip-move");
 /// That in its source, which two targets would share: the letters `aip-from`.
@@ -140,7 +144,7 @@ pub struct MoveStatus {
 
 /// What a switch did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Moved {
+pub struct SwitchResult {
     /// From the moment at which servers held their writes to that at which the target was open.
     pub paused: Duration,
     /// Rows of all tables.
@@ -244,7 +248,7 @@ impl DatabaseMove {
         Ok(Self {
             source: PgStorage::connect(from, options).await?,
             target: PgStorage::connect(to, options).await?,
-            pause: PAUSE,
+            pause: MAX_PAUSE,
         })
     }
 
@@ -252,7 +256,7 @@ impl DatabaseMove {
     #[must_use]
     pub fn pausing_at_most(self, pause: Duration) -> Self {
         Self {
-            pause: pause.min(PAUSE),
+            pause: pause.min(MAX_PAUSE),
             ..self
         }
     }
@@ -264,7 +268,7 @@ impl DatabaseMove {
         let here = begun(marker(&mut from).await.map_err(source)?);
         let there = marker(&mut to).await.map_err(target)?;
         let there = there.filter(|it| here.as_ref().is_some_and(|here| here.id == it.id));
-        let copied = number(&mut to, "SELECT count(*) FROM aip_move_tables").await;
+        let copied = query_number(&mut to, "SELECT count(*) FROM aip_move_tables").await;
         let copied = if_there(copied).map_err(target)?;
         let size = "SELECT pg_database_size(current_database())";
         let mut status = MoveStatus {
@@ -272,7 +276,7 @@ impl DatabaseMove {
             copied: copied.unwrap_or(0),
             tables: 0,
             behind: 0,
-            bytes: number(&mut from, size).await.map_err(source)?,
+            bytes: query_number(&mut from, size).await.map_err(source)?,
         };
         let here = here.as_ref().map(|it| (&*it.id, &*it.state));
         let there = there.as_ref().map(|it| (&*it.id, &*it.state));
@@ -285,7 +289,7 @@ impl DatabaseMove {
         };
         if status.state == MoveState::Copying {
             let notes = "SELECT count(*) FROM aip_move_changes";
-            let notes = if_there(number(&mut from, notes).await).map_err(source)?;
+            let notes = if_there(query_number(&mut from, notes).await).map_err(source)?;
             status.behind = notes.unwrap_or(0);
             if there.is_some() {
                 let tables = tables::tables(&mut to).await.map_err(target)?;
@@ -361,7 +365,10 @@ async fn begin<'c>(
 /// A transaction at the isolation that the statements are written for.
 const WRITE: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
 
-async fn number(connection: &mut PgConnection, query: &'static str) -> Result<u64, sqlx::Error> {
+async fn query_number(
+    connection: &mut PgConnection,
+    query: &'static str,
+) -> Result<u64, sqlx::Error> {
     let row = sqlx::query(query).fetch_one(connection).await?;
     let number: i64 = row.try_get(0)?;
     Ok(u64::try_from(number).unwrap_or(0))
@@ -411,7 +418,7 @@ impl DatabaseMove {
     }
 
     /// Pauses writes, copies the rest, compares, and opens the target.
-    pub async fn switch(&self, observer: &dyn MoveObserver) -> Result<Moved, MoveError> {
+    pub async fn switch(&self, observer: &dyn MoveObserver) -> Result<SwitchResult, MoveError> {
         switch::switch(self, observer).await
     }
 

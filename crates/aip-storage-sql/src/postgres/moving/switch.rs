@@ -1,35 +1,37 @@
 //! The pause: nobody writes, the rest is copied, both sides are compared, the target takes over.
 //!
-//! The fence of the source lapses by itself. Before the target is opened the source is closed for good, and
-//! what was noted until then is applied: so nothing is lost, however long the fence held.
+//! The fence of the source lapses by itself. Before the target is opened the source is closed, while the fence
+//! still holds, and what was noted until then is applied: so nothing is lost. If that takes longer than the
+//! pause may, the source is opened again: the target is not in use before.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use sqlx::{PgConnection, Row as _};
+use sqlx::{PgConnection, Postgres, Row as _, Transaction};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::changes::{BATCH, apply_some, array};
+use super::changes::{BATCH_CHANGES, apply_batch, array};
 use super::copy::copied;
 use super::follow::FOLLOW_INTERVAL;
-use super::install::{add_foreign_keys, drop_foreign_keys};
+use super::install::{add_foreign_keys, allow_autovacuum, drop_foreign_keys};
 use super::tables::{Table, content, count, foreign_keys, tables};
 use super::{
-    DatabaseMove, MoveError, MoveObserver, MovePoint, Moved, WRITE, Workers, begin, marker, open,
-    source, target,
+    DatabaseMove, MoveError, MoveObserver, MovePoint, SwitchResult, WRITE, Workers, begin, marker,
+    open, source, target,
 };
+use crate::failure::DriverError;
 
 /// What is left of the pause for the last steps, which are short, and for servers to find the target.
-const RESERVE: Duration = Duration::from_secs(2);
+const FINAL_STEPS_RESERVE: Duration = Duration::from_secs(2);
 /// Between two looks at who writes.
 const WRITERS_INTERVAL: Duration = Duration::from_millis(20);
 /// Keys that are compared by one statement.
-const COMPARED_AT_ONCE: i64 = 5000;
+const COMPARE_BATCH_ROWS: i64 = 5000;
 
 pub(super) async fn switch(
     the_move: &DatabaseMove,
     observer: &dyn MoveObserver,
-) -> Result<Moved, MoveError> {
+) -> Result<SwitchResult, MoveError> {
     let mut workers = the_move.workers().await?;
     let here = marker(&mut workers.source).await.map_err(source)?;
     let there = marker(&mut workers.target).await.map_err(target)?;
@@ -42,7 +44,7 @@ pub(super) async fn switch(
     let id = here.id;
     let tables = tables(&mut workers.target).await.map_err(target)?;
     if there.state == "live" {
-        return Ok(Moved {
+        return Ok(SwitchResult {
             paused: Duration::ZERO,
             rows: rows(&mut workers.target, &tables).await.map_err(target)?,
         });
@@ -50,8 +52,9 @@ pub(super) async fn switch(
     if here.state == "moved" {
         // An earlier process was killed when it had closed the source.
         let began = Instant::now();
-        let rows = open_target(&mut workers, &id, &tables, observer).await?;
-        return Ok(Moved {
+        let until = began + the_move.pause;
+        let rows = open_target(the_move, &mut workers, &id, &tables, until, observer).await?;
+        return Ok(SwitchResult {
             paused: began.elapsed(),
             rows,
         });
@@ -70,7 +73,7 @@ pub(super) async fn switch(
     let began = Instant::now();
     let most = the_move.pause;
     let paused = pause(&mut workers, &id, &tables, most, observer);
-    let paused = match timeout(most.saturating_sub(RESERVE), paused).await {
+    let paused = match timeout(most.saturating_sub(FINAL_STEPS_RESERVE), paused).await {
         Ok(paused) => paused,
         Err(_) => Err(MoveError::PauseTooLong(most)),
     };
@@ -79,12 +82,22 @@ pub(super) async fn switch(
         let _ = reopen(the_move, &id).await;
         return Err(error);
     }
-    close_source(&mut workers.source, &id)
-        .await
-        .map_err(source)?;
+    let is_closed = match close_source(&mut workers.source, &id).await {
+        Ok(is_closed) => is_closed,
+        Err(error) => {
+            // It may be closed, if the answer alone was lost.
+            let _ = undo_switch(the_move, &id).await;
+            return Err(source(error));
+        }
+    };
+    if !is_closed {
+        let _ = reopen(the_move, &id).await;
+        return Err(MoveError::PauseTooLong(most));
+    }
     observer.reached(MovePoint::SourceClosed).await;
-    let rows = open_target(&mut workers, &id, &tables, observer).await?;
-    Ok(Moved {
+    let until = began + most;
+    let rows = open_target(the_move, &mut workers, &id, &tables, until, observer).await?;
+    Ok(SwitchResult {
         paused: began.elapsed(),
         rows,
     })
@@ -96,7 +109,9 @@ async fn follow(workers: &mut Workers, id: &str, tables: &[Table]) -> Result<(),
     drop_foreign_keys(&mut workers.target, id)
         .await
         .map_err(target)?;
-    while apply_some(&mut workers.source, &mut workers.target, id, tables).await? == BATCH {}
+    while apply_batch(&mut workers.source, &mut workers.target, id, tables).await? == BATCH_CHANGES
+    {
+    }
     Ok(())
 }
 
@@ -114,10 +129,10 @@ async fn pause(
     sleep(FOLLOW_INTERVAL * 2).await;
     fence(&mut workers.source, id, most).await.map_err(source)?;
     observer.reached(MovePoint::Fenced).await;
-    settle(workers, id, tables).await?;
+    apply_remaining_changes(workers, id, tables).await?;
     observer.reached(MovePoint::Drained).await;
     compare(workers, id, tables).await?;
-    refer(workers, id).await?;
+    add_target_foreign_keys(workers, id).await?;
     observer.reached(MovePoint::Compared).await;
     Ok(())
 }
@@ -136,7 +151,11 @@ async fn fence(connection: &mut PgConnection, id: &str, time: Duration) -> Resul
 }
 
 /// Waits for those who were writing when the fence came, and applies every note.
-async fn settle(workers: &mut Workers, id: &str, tables: &[Table]) -> Result<(), MoveError> {
+async fn apply_remaining_changes(
+    workers: &mut Workers,
+    id: &str,
+    tables: &[Table],
+) -> Result<(), MoveError> {
     let from = &mut workers.source;
     let before = writers(from, id, tables).await.map_err(source)?;
     loop {
@@ -147,7 +166,7 @@ async fn settle(workers: &mut Workers, id: &str, tables: &[Table]) -> Result<(),
         }
         sleep(WRITERS_INTERVAL).await;
     }
-    while apply_some(&mut workers.source, &mut workers.target, id, tables).await? > 0 {}
+    while apply_batch(&mut workers.source, &mut workers.target, id, tables).await? > 0 {}
     Ok(())
 }
 
@@ -230,36 +249,89 @@ async fn keys_after(
     )
     .bind(table.name.clone())
     .bind(after.to_owned())
-    .bind(COMPARED_AT_ONCE)
+    .bind(COMPARE_BATCH_ROWS)
     .fetch_all(to)
     .await?;
     rows.iter().map(|row| row.try_get("key")).collect()
 }
 
 /// Puts the references of the source in force at the target.
-async fn refer(workers: &mut Workers, id: &str) -> Result<(), MoveError> {
+async fn add_target_foreign_keys(workers: &mut Workers, id: &str) -> Result<(), MoveError> {
     let wanted = foreign_keys(&mut workers.source).await.map_err(source)?;
     add_foreign_keys(&mut workers.target, id, &wanted)
         .await
         .map_err(target)
 }
 
-/// From here on the source is never written again.
-async fn close_source(from: &mut PgConnection, id: &str) -> Result<(), sqlx::Error> {
+/// From here on the source is written by nobody. Not done (`false`) if its fence has lapsed: what was written
+/// since has not been compared, and may be much.
+async fn close_source(from: &mut PgConnection, id: &str) -> Result<bool, sqlx::Error> {
     let mut tx = begin(from, id, WRITE).await?;
-    sqlx::query("UPDATE aip_move SET state = 'moved'")
-        .execute(&mut *tx)
-        .await?;
-    tx.commit().await
+    let closed =
+        sqlx::query("UPDATE aip_move SET state = 'moved' WHERE fenced_until > clock_timestamp()")
+            .execute(&mut *tx)
+            .await?;
+    tx.commit().await?;
+    Ok(closed.rows_affected() == 1)
 }
 
-/// Opens the target, when the source is closed; how many rows it has.
+/// Opens the target, when the source is closed; how many rows it has. If the target is not like the source
+/// `until` then, the source is opened again.
 async fn open_target(
+    the_move: &DatabaseMove,
     workers: &mut Workers,
     id: &str,
     tables: &[Table],
+    until: Instant,
     observer: &dyn MoveObserver,
 ) -> Result<u64, MoveError> {
+    let followed = timeout(
+        until.saturating_duration_since(Instant::now()),
+        follow_to_the_end(workers, id, tables),
+    );
+    let followed = followed
+        .await
+        .unwrap_or(Err(MoveError::PauseTooLong(the_move.pause)));
+    if let Err(error) = followed {
+        // If this fails, the source stays closed, and another `switch` begins here.
+        let _ = undo_switch(the_move, id).await;
+        return Err(error);
+    }
+    let opening = match begin_opening(&mut workers.target, id).await {
+        Ok(opening) => opening,
+        Err(error) => {
+            let _ = undo_switch(the_move, id).await;
+            return Err(target(error));
+        }
+    };
+    // Nothing is undone if this fails: the target may be open, and another `switch` finds out.
+    opening.commit().await.map_err(target)?;
+    observer.reached(MovePoint::Live).await;
+    if let Err(error) = allow_autovacuum(&mut workers.target, id).await {
+        let error = DriverError::from(error);
+        tracing::warn!(%error, "autovacuum stays off at the other database until `aip database move finish`");
+    }
+    rows(&mut workers.target, tables).await.map_err(target)
+}
+
+/// Opens the target in a transaction that is yet to be committed.
+async fn begin_opening<'c>(
+    to: &'c mut PgConnection,
+    id: &str,
+) -> Result<Transaction<'c, Postgres>, sqlx::Error> {
+    let mut tx = begin(to, id, WRITE).await?;
+    sqlx::query("UPDATE aip_move SET state = 'live', fenced_until = NULL")
+        .execute(&mut *tx)
+        .await?;
+    Ok(tx)
+}
+
+/// Applies what is left when the source is closed.
+async fn follow_to_the_end(
+    workers: &mut Workers,
+    id: &str,
+    tables: &[Table],
+) -> Result<(), MoveError> {
     // Notes of who wrote between the end of a fence and the closing, if there are any.
     let mut left = begin(&mut workers.source, id, WRITE)
         .await
@@ -274,21 +346,23 @@ async fn open_target(
             .await
             .map_err(target)?;
     }
-    settle(workers, id, tables).await?;
+    apply_remaining_changes(workers, id, tables).await?;
     if note.is_some() {
         compare(workers, id, tables).await?;
     }
-    refer(workers, id).await?;
-    let mut tx = begin(&mut workers.target, id, WRITE)
-        .await
-        .map_err(target)?;
-    sqlx::query("UPDATE aip_move SET state = 'live', fenced_until = NULL")
+    add_target_foreign_keys(workers, id).await
+}
+
+/// Opens the source again, over a connection of which nothing is under way. The target is not open, and nobody
+/// else can open it: the locks of the move are held.
+async fn undo_switch(the_move: &DatabaseMove, id: &str) -> Result<(), sqlx::Error> {
+    let mut from = open(&the_move.source).await?;
+    let mut tx = begin(&mut from, id, WRITE).await?;
+    sqlx::query("UPDATE aip_move SET state = 'copying', fenced_until = NULL WHERE state = 'moved'")
         .execute(&mut *tx)
-        .await
-        .map_err(target)?;
-    tx.commit().await.map_err(target)?;
-    observer.reached(MovePoint::Live).await;
-    rows(&mut workers.target, tables).await.map_err(target)
+        .await?;
+    tx.commit().await?;
+    reopen(the_move, id).await
 }
 
 async fn rows(connection: &mut PgConnection, tables: &[Table]) -> Result<u64, sqlx::Error> {

@@ -10,14 +10,15 @@ use aip_storage::client::{
     AccessTokenFormat, ApplicationType, ClientAuthMethod, ClientKeys, GrantType, GrantTypes,
     IdTokenAlg, JwksUri, RedirectUri, SecurityProfile,
 };
-use aip_storage::logout::LogoutNotification;
+use aip_storage::display_uri::{DisplayUri, DisplayUris};
+use aip_storage::logout::{LogoutFormat, LogoutNotification};
 use anyhow::{Context as _, anyhow};
 use clap::ValueEnum;
 
 use crate::failure::Failure;
 
 /// What can be said of an app.
-#[derive(clap::Args)]
+#[derive(Clone, clap::Args)]
 pub(super) struct Changes {
     /// The name shown to people
     #[arg(long)]
@@ -54,6 +55,10 @@ pub(super) struct Changes {
     /// says it
     #[arg(long, value_name = "BOOL")]
     backchannel_logout_session_required: Option<bool>,
+    /// In which form AIP tells the app: a logout token, or a security event token of the type
+    /// `session-revoked` (OpenID CAEP 1.0, RFC 8935); `logout_token` by default
+    #[arg(long, value_name = "FORMAT")]
+    backchannel_logout_format: Option<LogoutForm>,
     /// Where browsers tell the app that a person has signed out (OpenID Connect Front-Channel
     /// Logout), at the host of a redirect URI; an empty one: nowhere
     #[arg(long, value_name = "URI")]
@@ -111,6 +116,25 @@ pub(super) struct Changes {
     /// the sign-in, and keeps none; false by default
     #[arg(long, value_name = "BOOL")]
     authentication_only: Option<bool>,
+    /// Whether PDSs know AIP by a client document of its own for this app, with the name, the addresses
+    /// and the scopes of the app, so that consent and revocation there are per app; false by default.
+    /// It counts for sign-ins from now on
+    #[arg(long, value_name = "BOOL")]
+    own_upstream_document: Option<bool>,
+    /// Whether AIP signs client assertions for devices of the app, which talk to PDSs themselves as that
+    /// upstream client (AT Protocol proposal 0010; needs the setting `clients.assertion_backend_0010`);
+    /// false by default
+    #[arg(long, value_name = "BOOL")]
+    client_assertions: Option<bool>,
+    /// The app's logo, which that document names; an https URL, an empty one: none
+    #[arg(long, value_name = "URI")]
+    logo_uri: Option<String>,
+    /// The app's terms of service, likewise
+    #[arg(long, value_name = "URI")]
+    tos_uri: Option<String>,
+    /// The app's privacy policy, likewise
+    #[arg(long, value_name = "URI")]
+    policy_uri: Option<String>,
     /// The service that XRPC calls of the app go on to when they name none themselves (the header
     /// `atproto-proxy`), such as `did:web:api.bsky.app#bsky_appview`; an empty one: none
     #[arg(long, value_name = "DID#ID")]
@@ -146,6 +170,14 @@ enum Grant {
     DeviceCode,
     #[value(name = "urn:ietf:params:oauth:grant-type:token-exchange")]
     TokenExchange,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+#[value(rename_all = "snake_case")]
+enum LogoutForm {
+    LogoutToken,
+    #[value(name = "caep_1_0")]
+    Caep10,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -214,7 +246,7 @@ pub(super) fn new_client(defaults: &Ttls) -> ClientSettings {
 
 impl Changes {
     /// `base` with what was said on the command line.
-    pub(super) fn over(self, base: ClientSettings) -> Result<ClientSettings, Failure> {
+    pub(super) fn apply_to(self, base: ClientSettings) -> Result<ClientSettings, Failure> {
         let scope = self
             .scope
             .map(|text| text.parse())
@@ -273,6 +305,9 @@ impl Changes {
                 base.backchannel_logout,
                 "--backchannel-logout-uri",
             )?,
+            backchannel_logout_format: self
+                .backchannel_logout_format
+                .map_or(base.backchannel_logout_format, Into::into),
             frontchannel_logout: notification(
                 self.frontchannel_logout_uri.as_deref(),
                 self.frontchannel_logout_session_required,
@@ -298,6 +333,14 @@ impl Changes {
             resource_server,
             claims_in_id_token: self.claims_in_id_token.unwrap_or(base.claims_in_id_token),
             authentication_only: self.authentication_only.unwrap_or(base.authentication_only),
+            own_upstream_document: self
+                .own_upstream_document
+                .unwrap_or(base.own_upstream_document),
+            client_assertions: self.client_assertions.unwrap_or(base.client_assertions),
+            display_uris: display_uris(
+                [&self.logo_uri, &self.tos_uri, &self.policy_uri],
+                base.display_uris,
+            )?,
             pairwise: base.pairwise,
             default_atproto_proxy,
             access_token_ttl: seconds(self.access_token_ttl, base.access_token_ttl),
@@ -326,6 +369,15 @@ impl From<Grant> for GrantType {
             Grant::ClientCredentials => Self::ClientCredentials,
             Grant::DeviceCode => Self::DeviceCode,
             Grant::TokenExchange => Self::TokenExchange,
+        }
+    }
+}
+
+impl From<LogoutForm> for LogoutFormat {
+    fn from(form: LogoutForm) -> Self {
+        match form {
+            LogoutForm::LogoutToken => Self::LogoutToken,
+            LogoutForm::Caep10 => Self::Caep10,
         }
     }
 }
@@ -375,6 +427,27 @@ impl From<TokenFormat> for AccessTokenFormat {
             TokenFormat::Opaque => Self::Opaque,
             TokenFormat::Jwt => Self::Jwt,
         }
+    }
+}
+
+/// Where the app shows logo, terms and policy from now on.
+fn display_uris(
+    [logo, tos, policy]: [&Option<String>; 3],
+    base: DisplayUris,
+) -> Result<DisplayUris, Failure> {
+    Ok(DisplayUris {
+        logo: shown_at(logo.as_deref(), base.logo)?,
+        tos: shown_at(tos.as_deref(), base.tos)?,
+        policy: shown_at(policy.as_deref(), base.policy)?,
+    })
+}
+
+/// Where the app shows something of itself from now on.
+fn shown_at(said: Option<&str>, base: Option<DisplayUri>) -> Result<Option<DisplayUri>, Failure> {
+    match said {
+        None => Ok(base),
+        Some("") => Ok(None),
+        Some(said) => said.parse().map(Some).map_err(Failure::usage),
     }
 }
 

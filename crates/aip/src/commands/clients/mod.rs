@@ -7,19 +7,24 @@ mod subject;
 
 use aip_config::LoadedConfig;
 use aip_oauth::AuthorizationServer;
+use aip_oauth::client_registration::ClientRegistrationError;
 use aip_oauth::registration::RegistrationError;
 use aip_storage::client::{Client, ClientId};
 use clap::Subcommand;
+use secrecy::SecretString;
 use serde_json::json;
 
 use self::flags::{Changes, Ttls, new_client};
 use self::shown::{ClientRow, show};
-use self::subject::{Subjects, reaching_sector};
+use self::subject::{Subjects, server_with_network};
 use crate::cli::Global;
 use crate::environment::load;
 use crate::failure::Failure;
 use crate::output::{self, Format};
-use crate::runtime::{on_database, read_keys, whereabouts};
+use crate::runtime::{database_location, on_database, read_keys};
+
+/// How often an update is made anew because somebody else changed the app meanwhile.
+const MAX_UPDATES: usize = 20;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -34,19 +39,19 @@ enum Action {
     /// Lists all apps
     List,
     /// Shows one app
-    Show(Named),
+    Show(ClientArg),
     /// Changes an app; what is not named stays
     Update(Box<Update>),
     /// Deletes an app with everything people allowed it
-    Delete(Named),
+    Delete(ClientArg),
     /// Gives an app a new secret; the old one is worthless at once
-    RotateSecret(Named),
+    RotateSecret(ClientArg),
     /// Tokens with which apps register themselves
     RegistrationToken(registration_tokens::Args),
 }
 
 #[derive(clap::Args)]
-struct Named {
+struct ClientArg {
     /// The client id
     id: ClientId,
 }
@@ -81,11 +86,11 @@ pub(crate) fn run(args: Args, global: &Global) -> Result<(), Failure> {
     };
     on_database(&loaded, async |runtime| {
         let server = runtime.authorization_server(&loaded, &keys).await?;
-        act(args.action, &server, &defaults, &loaded, global.output).await
+        run_action(args.action, &server, &defaults, &loaded, global.output).await
     })
 }
 
-async fn act(
+async fn run_action(
     action: Action,
     server: &AuthorizationServer,
     defaults: &Ttls,
@@ -95,8 +100,8 @@ async fn act(
     match action {
         Action::Create(create) => {
             let base = create.subjects.base(new_client(defaults));
-            let settings = create.subjects.over(create.settings.over(base)?)?;
-            let (client, secret) = reaching_sector(server, &settings, loaded)?
+            let settings = create.subjects.apply_to(create.settings.apply_to(base)?)?;
+            let (client, secret) = server_with_network(server, &settings, loaded)?
                 .register_client(create.id, settings)
                 .await
                 .map_err(failure)?;
@@ -111,17 +116,12 @@ async fn act(
             let rows: Vec<ClientRow> = clients.iter().map(|it| ClientRow::of(it, None)).collect();
             Ok(format.list(&rows)?)
         }
-        Action::Show(Named { id }) => show(&find(server, id).await?, None, format),
-        Action::Update(update) => {
-            let old = find(server, update.id).await?;
-            let settings = update.settings.over(old.settings)?;
-            let (client, secret) = reaching_sector(server, &settings, loaded)?
-                .update_client(&old.id, settings)
-                .await
-                .map_err(failure)?;
+        Action::Show(ClientArg { id }) => show(&find(server, id).await?, None, format),
+        Action::Update(change) => {
+            let (client, secret) = update(&change, server, loaded).await?;
             show(&client, secret.as_ref(), format)
         }
-        Action::Delete(Named { id }) => {
+        Action::Delete(ClientArg { id }) => {
             let now = server.clock.now();
             if !server.storage.delete_client(&id, now).await? {
                 return Err(failure(RegistrationError::Unknown(id)));
@@ -134,14 +134,36 @@ async fn act(
                 &words,
             )?)
         }
-        Action::RotateSecret(Named { id }) => {
+        Action::RotateSecret(ClientArg { id }) => {
             let secret = server.rotate_client_secret(&id).await.map_err(failure)?;
             show(&find(server, id).await?, Some(&secret), format)
         }
         Action::RegistrationToken(args) => {
-            registration_tokens::act(args, server, loaded, format).await
+            registration_tokens::run_action(args, server, loaded, format).await
         }
     }
+}
+
+/// Changes an app. What somebody else changes at the same time stays, too: then the change is made anew.
+async fn update(
+    change: &Update,
+    server: &AuthorizationServer,
+    loaded: &LoadedConfig,
+) -> Result<(Client, Option<SecretString>), Failure> {
+    for _ in 0..MAX_UPDATES {
+        let old = find(server, change.id.clone()).await?;
+        let settings = change.settings.clone().apply_to(old.settings.clone())?;
+        let updated = server_with_network(server, &settings, loaded)?
+            .update_client_as_read(old, settings)
+            .await;
+        match updated {
+            Ok(updated) => return Ok(updated),
+            Err(ClientRegistrationError::ChangedMeanwhile) => {}
+            Err(ClientRegistrationError::Settings(error)) => return Err(failure(error)),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(ClientRegistrationError::ChangedMeanwhile.into())
 }
 
 async fn find(server: &AuthorizationServer, id: ClientId) -> Result<Client, Failure> {
@@ -164,9 +186,9 @@ fn failure(error: RegistrationError) -> Failure {
 /// What the developer needs next, and where the app is registered now.
 fn next_steps(loaded: &LoadedConfig) {
     let base = &loaded.external_base;
-    output::say(&format!(
+    output::print_status(&format!(
         "Registered in {}.\nThe app finds everything at {base}/.well-known/openid-configuration \
          (issuer {base}).",
-        whereabouts(loaded)
+        database_location(loaded)
     ));
 }

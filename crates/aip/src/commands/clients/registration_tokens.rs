@@ -28,7 +28,7 @@ enum Action {
     /// Lists the tokens that have not expired
     List,
     /// Takes a token back; apps that were registered with it stay
-    Delete(Named),
+    Delete(TokenArg),
 }
 
 #[derive(clap::Args)]
@@ -42,7 +42,7 @@ struct Create {
 }
 
 #[derive(clap::Args)]
-struct Named {
+struct TokenArg {
     /// The id of the token
     #[arg(value_parser = token_id)]
     id: RowId,
@@ -56,7 +56,7 @@ fn token_id(text: &str) -> Result<RowId, &'static str> {
 
 /// A token as it is printed.
 #[derive(Serialize)]
-struct Shown {
+struct PrintedToken {
     id: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     initial_access_token: Option<String>,
@@ -65,7 +65,7 @@ struct Shown {
     expires_at: String,
 }
 
-impl Shown {
+impl PrintedToken {
     fn of(token: &InitialAccessToken, secret: Option<&SecretString>) -> Self {
         Self {
             id: token.id.to_string(),
@@ -77,7 +77,7 @@ impl Shown {
     }
 }
 
-impl Row for Shown {
+impl Row for PrintedToken {
     const COLUMNS: &'static [&'static str] = &["id", "uses left", "created", "expires"];
     const NONE: &'static str =
         "There is no token; `aip clients registration-token create` makes one.";
@@ -92,7 +92,7 @@ impl Row for Shown {
     }
 }
 
-pub(super) async fn act(
+pub(super) async fn run_action(
     args: Args,
     server: &AuthorizationServer,
     loaded: &LoadedConfig,
@@ -102,16 +102,16 @@ pub(super) async fn act(
         Action::Create(Create { uses, expires }) => {
             let lives = Duration::from_hours(24) * expires;
             let (token, secret) = server.create_initial_token(uses, lives).await?;
-            created(&Shown::of(&token, Some(&secret)), loaded, format)
+            created(&PrintedToken::of(&token, Some(&secret)), loaded, format)
         }
         Action::List => {
             let now = server.clock.now();
             let tokens = server.storage.initial_tokens().await?;
             let live = tokens.iter().filter(|it| it.expires_at > now);
-            let rows: Vec<Shown> = live.map(|it| Shown::of(it, None)).collect();
+            let rows: Vec<PrintedToken> = live.map(|it| PrintedToken::of(it, None)).collect();
             Ok(format.list(&rows)?)
         }
-        Action::Delete(Named { id }) => {
+        Action::Delete(TokenArg { id }) => {
             if !server.storage.delete_initial_token(id).await? {
                 let words = format!(
                     "there is no token with the id {id}; `aip clients registration-token list` \
@@ -125,7 +125,7 @@ pub(super) async fn act(
     }
 }
 
-fn created(shown: &Shown, loaded: &LoadedConfig, format: Format) -> Result<(), Failure> {
+fn created(shown: &PrintedToken, loaded: &LoadedConfig, format: Format) -> Result<(), Failure> {
     if format == Format::Json {
         output::json(shown)?;
     } else {
@@ -139,9 +139,9 @@ fn created(shown: &Shown, loaded: &LoadedConfig, format: Format) -> Result<(), F
             ("expires_at", shown.expires_at.clone()),
         ])?;
     }
-    output::say("The token is shown this once; AIP keeps only a hash of it.");
+    output::print_status("The token is shown this once; AIP keeps only a hash of it.");
     if loaded.config.clients.registration == ClientRegistration::Off {
-        output::say(
+        output::print_status(
             "No app can use it yet: clients.registration is `off`. Start the server with \
              AIP_CLIENT_REGISTRATION=token.",
         );

@@ -5,6 +5,7 @@ use std::time::Duration;
 use aip_base::Timestamp;
 use aip_jose::JwkSet;
 use aip_storage::client::{Client, ClientKeys, GrantType, IdTokenAlg, RedirectUri};
+use aip_storage::display_uri::DisplayUri;
 use aip_storage::logout::LogoutNotification;
 use aip_storage::sector::Sector;
 use secrecy::{ExposeSecret as _, SecretString};
@@ -38,6 +39,7 @@ pub(super) struct ClientRow {
     backchannel_logout_uri: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     backchannel_logout_session_required: Option<bool>,
+    backchannel_logout_format: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     frontchannel_logout_uri: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -57,6 +59,14 @@ pub(super) struct ClientRow {
     resource_server: Option<String>,
     claims_in_id_token: bool,
     authentication_only: bool,
+    own_upstream_document: bool,
+    client_assertions: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    logo_uri: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tos_uri: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    policy_uri: Option<String>,
     subject_type: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     sector_identifier: Option<String>,
@@ -105,6 +115,7 @@ impl ClientRow {
         let seconds = |instant: Timestamp| instant.as_secs();
         let uri = |told: &LogoutNotification| told.uri.to_string();
         let session = |told: &LogoutNotification| told.session_required;
+        let shown_at = DisplayUri::to_string;
         Self {
             client_id: client.id.to_string(),
             client_secret: secret.map(|it| it.expose_secret().to_owned()),
@@ -119,6 +130,7 @@ impl ClientRow {
             post_logout_redirect_uris: texts(&settings.post_logout_redirect_uris),
             backchannel_logout_uri: settings.backchannel_logout.as_ref().map(uri),
             backchannel_logout_session_required: settings.backchannel_logout.as_ref().map(session),
+            backchannel_logout_format: settings.backchannel_logout_format.as_str(),
             frontchannel_logout_uri: settings.frontchannel_logout.as_ref().map(uri),
             frontchannel_logout_session_required: settings
                 .frontchannel_logout
@@ -137,6 +149,11 @@ impl ClientRow {
             resource_server: settings.resource_server.as_ref().map(ToString::to_string),
             claims_in_id_token: settings.claims_in_id_token,
             authentication_only: settings.authentication_only,
+            own_upstream_document: settings.own_upstream_document,
+            client_assertions: settings.client_assertions,
+            logo_uri: settings.display_uris.logo.as_ref().map(shown_at),
+            tos_uri: settings.display_uris.tos.as_ref().map(shown_at),
+            policy_uri: settings.display_uris.policy.as_ref().map(shown_at),
             subject_type: match settings.pairwise {
                 None => "public",
                 Some(_) => "pairwise",
@@ -173,7 +190,7 @@ pub(super) fn show(
         Format::Table | Format::Wide => output::members(&members(&shown, client))?,
     }
     if secret.is_some() {
-        output::say("The secret is shown this once; AIP keeps only a hash of it.");
+        output::print_status("The secret is shown this once; AIP keeps only a hash of it.");
     }
     Ok(())
 }
@@ -186,7 +203,7 @@ fn members(shown: &ClientRow, client: &Client) -> Vec<(&'static str, String)> {
         (Some(keys), _) => format!("{} registered", keys.keys().len()),
         (None, uri) => text(uri.as_deref().unwrap_or_default()),
     };
-    let lasts = |seconds| output::words_for(Duration::from_secs(seconds));
+    let lasts = |seconds| output::human_duration(Duration::from_secs(seconds));
     let mut members = vec![("client_id", shown.client_id.clone())];
     if let Some(secret) = &shown.client_secret {
         members.push(("client_secret", secret.clone()));
@@ -211,14 +228,18 @@ fn members(shown: &ClientRow, client: &Client) -> Vec<(&'static str, String)> {
         ),
         (
             "backchannel_logout_uri",
-            told_at(
+            logout_uri_text(
                 shown.backchannel_logout_uri.as_deref(),
                 shown.backchannel_logout_session_required,
             ),
         ),
         (
+            "backchannel_logout_format",
+            text(shown.backchannel_logout_format),
+        ),
+        (
             "frontchannel_logout_uri",
-            told_at(
+            logout_uri_text(
                 shown.frontchannel_logout_uri.as_deref(),
                 shown.frontchannel_logout_session_required,
             ),
@@ -251,6 +272,9 @@ fn members(shown: &ClientRow, client: &Client) -> Vec<(&'static str, String)> {
         ),
         ("claims_in_id_token", shown.claims_in_id_token.to_string()),
         ("authentication_only", shown.authentication_only.to_string()),
+    ]);
+    members.extend(upstream_members(shown));
+    members.extend([
         ("subject_type", text(shown.subject_type)),
         (
             "sector_identifier",
@@ -274,8 +298,23 @@ fn members(shown: &ClientRow, client: &Client) -> Vec<(&'static str, String)> {
     members
 }
 
-/// Where the app is told of logouts, for people.
-fn told_at(uri: Option<&str>, session_required: Option<bool>) -> String {
+/// What PDSs know of the app, for people.
+fn upstream_members(shown: &ClientRow) -> [(&'static str, String); 5] {
+    let uri = |uri: &Option<String>| uri.clone().unwrap_or_else(|| "-".to_owned());
+    [
+        (
+            "own_upstream_document",
+            shown.own_upstream_document.to_string(),
+        ),
+        ("client_assertions", shown.client_assertions.to_string()),
+        ("logo_uri", uri(&shown.logo_uri)),
+        ("tos_uri", uri(&shown.tos_uri)),
+        ("policy_uri", uri(&shown.policy_uri)),
+    ]
+}
+
+/// Where the app is notified of logouts, for people.
+fn logout_uri_text(uri: Option<&str>, session_required: Option<bool>) -> String {
     let needs = match session_required {
         Some(true) => " (session required)",
         _ => "",

@@ -54,7 +54,7 @@ impl Subjects {
     }
 
     /// The client with its sector, which may follow from its redirect URIs.
-    pub(super) fn over(self, settings: ClientSettings) -> Result<ClientSettings, Failure> {
+    pub(super) fn apply_to(self, settings: ClientSettings) -> Result<ClientSettings, Failure> {
         if !self.are_pairwise() {
             return Ok(settings);
         }
@@ -77,7 +77,7 @@ impl Subjects {
 
 /// The server for a client with these settings: with a way out, if the document of its sector may have to
 /// be read.
-pub(super) fn reaching_sector(
+pub(super) fn server_with_network(
     server: &AuthorizationServer,
     settings: &ClientSettings,
     loaded: &LoadedConfig,

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use aip_base::{DatabaseUrl, SystemRng, lock};
 use aip_config::LoadedConfig;
-use aip_storage_sql::{DatabaseMove, MoveObserver, MovePoint, MoveState, MoveStatus, Moved, PAUSE};
+use aip_storage_sql::{
+    DatabaseMove, MAX_PAUSE, MoveObserver, MovePoint, MoveState, MoveStatus, SwitchResult,
+};
 use anyhow::anyhow;
 use async_trait::async_trait;
 use secrecy::SecretString;
@@ -16,7 +18,7 @@ use serde_json::json;
 use crate::cli::Global;
 use crate::environment::load;
 use crate::failure::Failure;
-use crate::output::{Format, say};
+use crate::output::{Format, print_status};
 use crate::progress::{Progress, Unit};
 
 const NO_NEXT: &str = "AIP_DATABASE_NEXT_URL is not set: set it (or AIP_DATABASE_NEXT_URL_FILE) to the URL of an \
@@ -35,8 +37,8 @@ enum Action {
     /// Moves the database to another PostgreSQL server while AIP uses it
     Move {
         /// The longest time that writes are paused, in seconds
-        #[arg(long, global = true, value_name = "SECONDS", default_value_t = PAUSE.as_secs(),
-            value_parser = clap::value_parser!(u64).range(3..=PAUSE.as_secs()))]
+        #[arg(long, global = true, value_name = "SECONDS", default_value_t = MAX_PAUSE.as_secs(),
+            value_parser = clap::value_parser!(u64).range(3..=MAX_PAUSE.as_secs()))]
         max_pause: u64,
         #[command(subcommand)]
         step: Step,
@@ -72,7 +74,7 @@ pub(crate) fn run(args: &Args, global: &Global) -> Result<(), Failure> {
     runtime.block_on(async {
         let the_move = DatabaseMove::connect(&from, &to).await?;
         let the_move = the_move.pausing_at_most(Duration::from_secs(max_pause));
-        act(step, &the_move, &loaded, global.output).await
+        run_action(step, &the_move, &loaded, global.output).await
     })
 }
 
@@ -86,7 +88,7 @@ fn urls(loaded: &LoadedConfig) -> Result<(SecretString, SecretString), Failure> 
     }
 }
 
-async fn act(
+async fn run_action(
     step: Step,
     the_move: &DatabaseMove,
     loaded: &LoadedConfig,
@@ -96,7 +98,7 @@ async fn act(
         Step::Check => {
             plan::show(format)?;
             the_move.check().await?;
-            say("Both databases are fit for the move. Nothing was changed.");
+            print_status("Both databases are fit for the move. Nothing was changed.");
         }
         Step::Status => show(format, the_move.status().await?)?,
         Step::Copy => {
@@ -104,11 +106,15 @@ async fn act(
             show(format, the_move.status().await?)?;
         }
         Step::Switch => {
-            let moved = the_move.switch(&Told::nothing()).await?;
+            let moved = the_move
+                .switch(&ReportedProgress::without_progress())
+                .await?;
             switched(format, moved)?;
         }
         Step::Finish => {
-            the_move.finish(&Told::nothing()).await?;
+            the_move
+                .finish(&ReportedProgress::without_progress())
+                .await?;
             show(format, the_move.status().await?)?;
         }
         Step::Run => {
@@ -117,10 +123,14 @@ async fn act(
                 if state != MoveState::Closed {
                     copy(the_move, loaded).await?;
                 }
-                let moved = the_move.switch(&Told::nothing()).await?;
+                let moved = the_move
+                    .switch(&ReportedProgress::without_progress())
+                    .await?;
                 switched(Format::Table, moved)?;
             }
-            the_move.finish(&Told::nothing()).await?;
+            the_move
+                .finish(&ReportedProgress::without_progress())
+                .await?;
             show(format, the_move.status().await?)?;
         }
         Step::Cancel => {
@@ -133,12 +143,12 @@ async fn act(
 
 async fn copy(the_move: &DatabaseMove, loaded: &LoadedConfig) -> Result<(), Failure> {
     let bytes = the_move.status().await?.bytes;
-    let told = Told::of(Progress::begin("copying", Unit::Bytes, bytes, loaded));
+    let told = ReportedProgress::of(Progress::begin("copying", Unit::Bytes, bytes, loaded));
     the_move.copy(&told, &SystemRng).await?;
     Ok(())
 }
 
-fn switched(format: Format, moved: Moved) -> anyhow::Result<()> {
+fn switched(format: Format, moved: SwitchResult) -> anyhow::Result<()> {
     let (millis, rows) = (moved.paused.as_millis(), moved.rows);
     let result = json!({"paused_ms": u64::try_from(millis).unwrap_or(u64::MAX), "rows": rows});
     let words = format!(
@@ -189,31 +199,31 @@ fn show(format: Format, status: MoveStatus) -> anyhow::Result<()> {
 }
 
 /// Says how far it is.
-struct Told(Mutex<Option<Progress>>);
+struct ReportedProgress(Mutex<Option<Progress>>);
 
-impl Told {
+impl ReportedProgress {
     fn of(progress: Progress) -> Self {
         Self(Mutex::new(Some(progress)))
     }
 
     /// Of what takes no time.
-    fn nothing() -> Self {
+    fn without_progress() -> Self {
         Self(Mutex::new(None))
     }
 }
 
 #[async_trait]
-impl MoveObserver for Told {
+impl MoveObserver for ReportedProgress {
     async fn reached(&self, point: MovePoint) {
         match point {
             MovePoint::TableCopied | MovePoint::Followed => {}
-            point => say(&format!("reached: {point}")),
+            point => print_status(&format!("reached: {point}")),
         }
     }
 
     fn copied(&self, bytes: u64) {
         if let Some(progress) = &mut *lock(&self.0) {
-            progress.at(bytes);
+            progress.update(bytes);
         }
     }
 }

@@ -9,12 +9,12 @@ use http::header::DATE;
 
 use super::finding::Finding;
 use super::installation::Installation;
-use crate::output::words_for;
+use crate::output::human_duration;
 
 /// More than this is worth a look: a `Date` header has whole seconds.
-const NOTICED: Duration = Duration::from_secs(3);
+const WARN_SKEW: Duration = Duration::from_secs(3);
 /// More than this is refused by others: proofs and assertions may not come from the future.
-const HARMFUL: Duration = Duration::from_secs(10);
+const FAIL_SKEW: Duration = Duration::from_secs(10);
 
 const ADVICE: &str = "let time synchronisation (NTP) run on both machines";
 
@@ -36,7 +36,7 @@ pub(super) async fn of_network(installation: &Installation) -> Finding {
         Ok(network) => network,
         Err(finding) => return finding,
     };
-    let asked = match installation.some_session().await {
+    let asked = match installation.any_session().await {
         Some(session) => format!("{}/xrpc/_health", session.pds),
         None => match installation.loaded.config.upstream.plc_urls.last() {
             Some(plc) => format!("{plc}/_health"),
@@ -70,10 +70,10 @@ fn judge(whose: &str, there: Timestamp, before: Timestamp, after: Timestamp) -> 
     } else {
         (there.since(after), "ahead")
     };
-    let found = format!("{whose} is {} {word}", words_for(skew));
-    if skew > HARMFUL {
+    let found = format!("{whose} is {} {word}", human_duration(skew));
+    if skew > FAIL_SKEW {
         Finding::fail(found, ADVICE)
-    } else if skew > NOTICED {
+    } else if skew > WARN_SKEW {
         Finding::warn(found, ADVICE)
     } else {
         Finding::ok(format!("goes with {whose}"))
@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_clock_that_is_wrong_is_told_and_one_that_is_far_off_fails() {
+    fn a_clock_that_is_wrong_is_reported_and_one_that_is_far_off_fails() {
         let now = Timestamp::from_secs(1_800_000_000);
         for (seconds, status) in [
             (0, Status::Ok),
@@ -107,7 +107,7 @@ mod tests {
             }
         }
         // While it was asked, any time between is right.
-        let slow = judge("it", now, now - NOTICED, now + NOTICED).line("clock");
+        let slow = judge("it", now, now - WARN_SKEW, now + WARN_SKEW).line("clock");
         assert_eq!(slow.status, Status::Ok);
     }
 

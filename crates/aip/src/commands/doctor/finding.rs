@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
 
-use crate::output::broken;
+use crate::output::wrapped;
 
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -102,13 +102,13 @@ pub(super) fn report(lines: &[Line], width: Option<usize>) -> String {
     let blocks = lines.iter().map(|line| {
         let (style, status) = (line.status.style(), line.status.as_str());
         let indent = STATUS + names;
-        let found = broken(&line.found, width, indent);
+        let found = wrapped(&line.found, width, indent);
         let mut block = format!(
             "{style}{status:<STATUS$}{style:#}{:<names$}{found}",
             line.check
         );
         if let Some(advice) = &line.advice {
-            let advice = broken(advice, width, STATUS + 2);
+            let advice = wrapped(advice, width, STATUS + 2);
             // Writing to a text does not fail.
             let _ = write!(block, "\n{:STATUS$}→ {advice}", "");
         }

@@ -25,12 +25,11 @@ use crate::runtime::{Network, connect, master_keys, signing_keys};
 use crate::settings;
 
 /// How long connecting to the database may take.
-const CONNECT: Duration = Duration::from_secs(10);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// An installation as it is.
 pub(super) struct Installation {
     pub(super) loaded: LoadedConfig,
-    /// The error of a part is told by the check of that part.
+    /// The error of a part is reported by the check of that part.
     pub(super) database: Part<Database>,
     pub(super) schema: Part<Result<Status, SchemaError>>,
     pub(super) storage: Part<Arc<dyn Storage>>,
@@ -116,7 +115,7 @@ impl Installation {
     pub(super) async fn handle(&self) -> Option<&Handle> {
         let found = self.handle.get_or_init(async || {
             let network = self.network.needed("way out").ok()?;
-            let did = self.some_session().await?.did;
+            let did = self.any_session().await?.did;
             let resolver = resolver(network, self);
             let document = resolver
                 .document(&did, Freshness::Uncached, &mut Trace::default())
@@ -127,7 +126,7 @@ impl Installation {
     }
 
     /// A session at a PDS, if there is one.
-    pub(super) async fn some_session(&self) -> Option<UpstreamSession> {
+    pub(super) async fn any_session(&self) -> Option<UpstreamSession> {
         let storage = self.storage.needed("database").ok()?;
         let filter = SessionFilter::default();
         let found = storage
@@ -174,9 +173,9 @@ async fn database(loaded: &LoadedConfig) -> Part<Database> {
     if database_file(loaded).is_some_and(|path| !path.exists()) {
         return Part::NotYet;
     }
-    match tokio::time::timeout(CONNECT, connect(loaded)).await {
+    match tokio::time::timeout(CONNECT_TIMEOUT, connect(loaded)).await {
         Ok(connected) => Part::from(connected),
-        Err(_) => Part::Broken(format!("no answer within {} s", CONNECT.as_secs())),
+        Err(_) => Part::Broken(format!("no answer within {} s", CONNECT_TIMEOUT.as_secs())),
     }
 }
 
@@ -198,7 +197,7 @@ pub(super) fn configuration(installation: &Installation) -> Finding {
     Finding::ok(format!("valid; external base {base}"))
 }
 
-/// Whether callers can be told apart.
+/// Whether callers can be distinguished.
 pub(super) fn callers(installation: &Installation) -> Finding {
     let server = &installation.loaded.config.server;
     match settings::untrusted_proxy(&installation.loaded) {

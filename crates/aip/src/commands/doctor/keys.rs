@@ -8,7 +8,7 @@ use super::installation::{Installation, Part};
 use crate::app::pinned_keys;
 use crate::rekeying::try_keys;
 
-const PUT_BACK: &str =
+const RESTORE_ADVICE: &str =
     "put the old key back into the key set (AIP_JSON_WEB_KEYS, or keys.json in the data folder)";
 
 pub(super) fn signing(installation: &Installation) -> Finding {
@@ -68,7 +68,7 @@ pub(super) async fn pinned(installation: &Installation) -> Finding {
                     pinned.len()
                 ))
             }
-            Err(error) => Finding::fail(error.to_string(), PUT_BACK),
+            Err(error) => Finding::fail(error.to_string(), RESTORE_ADVICE),
         },
         Err(error) => Finding::fail(error.to_string(), "see the check of the database"),
     }

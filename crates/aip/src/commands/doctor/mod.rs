@@ -6,6 +6,7 @@
 
 mod clocks;
 mod database;
+mod events;
 mod finding;
 mod guard;
 mod installation;
@@ -14,6 +15,7 @@ mod network;
 mod outside;
 mod postgres;
 mod reach;
+mod v1;
 mod valkey;
 
 use std::future::{Future, ready};
@@ -32,7 +34,7 @@ use crate::failure::Failure;
 use crate::output::{self, Format};
 
 /// How long one check may take.
-const PATIENCE: Duration = Duration::from_secs(15);
+const CHECK_TIMEOUT: Duration = Duration::from_secs(15);
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -120,6 +122,9 @@ const CHECKS: &[Check] = &[
     local("file modes", |installation| {
         Box::pin(ready(installation::modes(installation)))
     }),
+    local("apps of AIP v1", |installation| {
+        Box::pin(v1::client(installation))
+    }),
     local("settings without effect", |installation| {
         Box::pin(ready(installation::ignored_settings(installation)))
     }),
@@ -140,6 +145,9 @@ const CHECKS: &[Check] = &[
         Box::pin(network::account(installation))
     }),
     network("PDS", |installation| Box::pin(network::pds(installation))),
+    network("event stream", |installation| {
+        Box::pin(events::stream(installation))
+    }),
     network("clock", |installation| {
         Box::pin(clocks::of_network(installation))
     }),
@@ -173,7 +181,7 @@ pub(crate) fn run(args: &Args, global: &Global) -> Result<(), Failure> {
     if bad > 0 {
         return Err(anyhow!("{bad} check(s) failed, {doubtful} warning(s)").into());
     }
-    output::say(&format!("All is well; {doubtful} warning(s)."));
+    output::print_status(&format!("All is well; {doubtful} warning(s)."));
     Ok(())
 }
 
@@ -187,10 +195,10 @@ async fn examine(args: &Args, handle: Option<Handle>, global: &Global) -> Vec<Li
         if check.network && args.offline {
             return Finding::skipped("--offline").line(check.name);
         }
-        let found = tokio::time::timeout(PATIENCE, (check.run)(&installation)).await;
+        let found = tokio::time::timeout(CHECK_TIMEOUT, (check.run)(&installation)).await;
         let found = found.unwrap_or_else(|_| {
             Finding::fail(
-                format!("nothing within {} s", PATIENCE.as_secs()),
+                format!("nothing within {} s", CHECK_TIMEOUT.as_secs()),
                 "find out what does not answer: the network, or the machine that it leads to",
             )
         });

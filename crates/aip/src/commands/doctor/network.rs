@@ -11,12 +11,12 @@ use http::StatusCode;
 
 use super::finding::Finding;
 use super::installation::Installation;
-use super::reach::{Outcome, Trouble, get};
+use super::reach::{FailedRequest, Outcome, get};
 use crate::runtime::Network;
 use crate::settings;
 
 /// What an answer of one line may take, as when AIP resolves a handle.
-const LINE: Limits = Limits {
+const HANDLE_FILE_LIMITS: Limits = Limits {
     max_bytes: 4096,
     deadline: Duration::from_secs(3),
 };
@@ -67,7 +67,7 @@ pub(super) async fn plc(installation: &Installation) -> Finding {
 }
 
 async fn plc_answers(http: &dyn Http, directories: &[Origin]) -> Finding {
-    let mut silent: Vec<Trouble> = Vec::new();
+    let mut silent: Vec<FailedRequest> = Vec::new();
     let mut answering = Vec::new();
     for plc in directories {
         let asked = format!("{plc}/_health");
@@ -75,15 +75,15 @@ async fn plc_answers(http: &dyn Http, directories: &[Origin]) -> Finding {
             Ok((answer, took)) if answer.status.is_success() => {
                 answering.push(format!("{plc} answers in {took} ms"));
             }
-            Ok((answer, _)) => silent.push(Trouble::with_status(&asked, answer.status)),
-            Err(trouble) => silent.push(trouble),
+            Ok((answer, _)) => silent.push(FailedRequest::with_status(&asked, answer.status)),
+            Err(failed) => silent.push(failed),
         }
     }
     let Some(first) = silent.first() else {
         return Finding::ok(answering.join("; "));
     };
     let advice = first.advice();
-    let silent = silent.iter().map(Trouble::found);
+    let silent = silent.iter().map(FailedRequest::found);
     let found: Vec<String> = answering.iter().cloned().chain(silent).collect();
     if answering.is_empty() {
         Finding::fail(found.join("; "), advice)
@@ -156,16 +156,16 @@ pub(super) async fn handle_at_its_host(installation: &Installation) -> Finding {
 
 async fn well_known(http: &dyn Http, handle: &Handle) -> Finding {
     let url = format!("https://{handle}/.well-known/atproto-did");
-    let answer = match get(http, &url, LINE).await {
+    let answer = match get(http, &url, HANDLE_FILE_LIMITS).await {
         Ok((answer, _)) => answer,
-        Err(trouble) => {
-            return match trouble.outcome {
+        Err(failed) => {
+            return match failed.outcome {
                 Outcome::NoSuchHost => Finding::ok(format!(
                     "{handle} is no host, which is right if DNS tells the DID"
                 )),
                 // The host is a stranger's: that it leads nowhere says nothing of this installation.
-                Outcome::NotPublic => trouble.warn(),
-                _ => trouble.fail(),
+                Outcome::NotPublic => failed.warn(),
+                _ => failed.fail(),
             };
         }
     };
@@ -180,7 +180,7 @@ async fn well_known(http: &dyn Http, handle: &Handle) -> Finding {
         };
     }
     if status.is_server_error() {
-        return Trouble::with_status(&url, status).warn();
+        return FailedRequest::with_status(&url, status).warn();
     }
     Finding::ok(format!(
         "{url} answers {}, which is right if DNS tells the DID",
@@ -240,7 +240,7 @@ pub(super) async fn pds(installation: &Installation) -> Finding {
     };
     let pds = match of_handle {
         Some(pds) => Some(pds),
-        None => installation.some_session().await.map(|session| session.pds),
+        None => installation.any_session().await.map(|session| session.pds),
     };
     match pds {
         Some(pds) => pds_answers(&*network.http, &pds).await,
@@ -255,8 +255,8 @@ async fn pds_answers(http: &dyn Http, pds: &Origin) -> Finding {
         Ok((answer, took)) if answer.status == StatusCode::OK => {
             Finding::ok(format!("{pds} answers in {took} ms"))
         }
-        Ok((answer, _)) => Trouble::with_status(&url, answer.status).fail(),
-        Err(trouble) => trouble.fail(),
+        Ok((answer, _)) => FailedRequest::with_status(&url, answer.status).fail(),
+        Err(failed) => failed.fail(),
     }
 }
 

@@ -104,7 +104,7 @@ fn failures() -> Vec<(HttpError, &'static str)> {
 }
 
 #[tokio::test]
-async fn a_plc_directory_that_does_not_answer_is_told_with_the_reason() {
+async fn a_plc_directory_that_does_not_answer_is_reported_with_the_reason() {
     let plc: Origin = "https://plc.directory".parse().unwrap();
     let asked = "https://plc.directory/_health";
     for (error, word) in failures() {
@@ -211,7 +211,7 @@ async fn the_host_of_a_handle_tells_the_did_or_what_is_in_the_way() {
 }
 
 #[tokio::test]
-async fn a_pds_that_does_not_answer_is_told_with_the_reason() {
+async fn a_pds_that_does_not_answer_is_reported_with_the_reason() {
     let pds: Origin = "https://pds.example".parse().unwrap();
     let url = "https://pds.example/.well-known/oauth-protected-resource";
     for (error, word) in failures() {
@@ -227,7 +227,7 @@ async fn a_pds_that_does_not_answer_is_told_with_the_reason() {
 }
 
 #[tokio::test]
-async fn a_name_without_addresses_and_name_servers_that_are_silent_are_told_apart() {
+async fn a_name_without_addresses_and_name_servers_that_are_silent_are_distinguished() {
     let look_up = async |answer| addresses(&Names(answer), "plc.directory").await;
     assert_line(
         look_up(Ok(vec!["1.1.1.1"])).await,

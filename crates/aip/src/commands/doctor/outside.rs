@@ -15,7 +15,7 @@ use super::finding::Finding;
 use super::installation::Installation;
 
 /// PDSs wait no longer than a few seconds, and a person waits with them.
-const SOON: Duration = Duration::from_secs(1);
+const SLOW_RESPONSE_TIME: Duration = Duration::from_secs(1);
 
 pub(super) async fn document(installation: &Installation) -> Finding {
     let (url, answer) = match fetch(installation, Endpoint::ClientMetadata).await {
@@ -71,7 +71,7 @@ struct Answer {
 impl Answer {
     fn judged(&self, url: &str) -> Finding {
         let found = format!("{url} in {} ms", self.took.as_millis());
-        if self.took > SOON {
+        if self.took > SLOW_RESPONSE_TIME {
             return Finding::warn(
                 found,
                 "slow: find out what the way to the server goes through",
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_answer_is_told_and_a_private_address_is_no_failure() {
+    fn a_slow_answer_is_reported_and_a_private_address_is_no_failure() {
         let judged = |millis| {
             let answer = Answer {
                 json: Value::Null,

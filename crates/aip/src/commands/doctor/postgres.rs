@@ -15,7 +15,7 @@ const MAX_LAG_BYTES: u64 = 256 * 1024 * 1024;
 /// Version, encryption and connections.
 pub(super) async fn server(installation: &Installation) -> Finding {
     match facts(installation).await {
-        Ok(facts) => judge(&facts, connections_of_one(), installation.servers),
+        Ok(facts) => judge(&facts, connections_per_server(), installation.servers),
         Err(finding) => finding,
     }
 }
@@ -41,7 +41,7 @@ async fn facts(installation: &Installation) -> Result<ServerFacts, Finding> {
 }
 
 /// The pool, and the connection on which a process hears the others.
-fn connections_of_one() -> u32 {
+fn connections_per_server() -> u32 {
     PgOptions::default().pool_size + 1
 }
 
@@ -53,14 +53,14 @@ fn judge(facts: &ServerFacts, of_one: u32, servers: u32) -> Finding {
         ..
     } = facts;
     let version_text = version_text(*version);
-    let way = if facts.is_pooled {
+    let via = if facts.is_pooled {
         " from the pooler on"
     } else {
         ""
     };
     let encryption = match &facts.tls {
-        Some(protocol) => format!("{protocol}{way}"),
-        None => format!("not encrypted{way}"),
+        Some(protocol) => format!("{protocol}{via}"),
+        None => format!("not encrypted{via}"),
     };
     let needed = of_one.saturating_mul(servers);
     let found = format!(
@@ -120,7 +120,7 @@ fn judge_replicas(replicas: &[ReplicaFacts]) -> Finding {
             replicas.len()
         ));
     }
-    let found: Vec<String> = replicas.iter().map(said).collect();
+    let found: Vec<String> = replicas.iter().map(replica_text).collect();
     let found = found.join("\n");
     if replicas.iter().any(is_behind) {
         return Finding::warn(
@@ -141,7 +141,7 @@ fn is_behind(replica: &ReplicaFacts) -> bool {
     !streams || is_more(lag_millis, MAX_LAG_MILLIS) || is_more(replica.lag_bytes, MAX_LAG_BYTES)
 }
 
-fn said(replica: &ReplicaFacts) -> String {
+fn replica_text(replica: &ReplicaFacts) -> String {
     let text = |text: &Option<String>| text.clone().unwrap_or_else(|| "?".to_owned());
     let bytes = replica.lag_bytes.map(|bytes| format!("{bytes} bytes"));
     let time = replica.lag_millis.map(|millis| format!("{millis} ms"));

@@ -109,14 +109,14 @@ impl Outcome {
 
 /// A request that got no usable answer.
 #[derive(Debug)]
-pub(super) struct Trouble {
+pub(super) struct FailedRequest {
     url: String,
     pub(super) outcome: Outcome,
     /// What the client says; empty if the outcome says all.
     why: String,
 }
 
-impl Trouble {
+impl FailedRequest {
     /// An answer with a status that is of no use.
     pub(super) fn with_status(url: &str, status: StatusCode) -> Self {
         Self {
@@ -156,18 +156,18 @@ pub(super) async fn get(
     http: &dyn Http,
     url: &str,
     limits: Limits,
-) -> Result<(Fetched, u128), Trouble> {
-    let trouble = |error: &HttpError| Trouble {
+) -> Result<(Fetched, u128), FailedRequest> {
+    let failed = |error: &HttpError| FailedRequest {
         url: url.to_owned(),
         outcome: Outcome::of(error),
         why: error.to_string(),
     };
     let request = Request::get(url)
         .body(Bytes::new())
-        .map_err(|error| trouble(&HttpError::Refused(error.to_string())))?;
+        .map_err(|error| failed(&HttpError::Refused(error.to_string())))?;
     let before = SystemClock.now();
     match http.fetch(request, limits).await {
         Ok(answer) => Ok((answer, SystemClock.now().since(before).as_millis())),
-        Err(error) => Err(trouble(&error)),
+        Err(error) => Err(failed(&error)),
     }
 }

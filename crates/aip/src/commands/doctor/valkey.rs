@@ -9,7 +9,7 @@ use crate::settings;
 /// From here on a server that evicts nothing is about to refuse writes.
 const FULL_PERCENT: u64 = 90;
 
-const WITHOUT: &str = "until then the database does its work";
+const FALLBACK_NOTE: &str = "until then the database does its work";
 
 pub(super) async fn answers(installation: &Installation) -> Finding {
     let config = match settings::valkey(&installation.loaded.config.redis) {
@@ -23,7 +23,7 @@ pub(super) async fn answers(installation: &Installation) -> Finding {
         Err(error) => Finding::fail(
             error.to_string(),
             format!(
-                "check AIP_REDIS_URL, that Valkey runs, and that this machine may reach it; {WITHOUT}"
+                "check AIP_REDIS_URL, that Valkey runs, and that this machine may reach it; {FALLBACK_NOTE}"
             ),
         ),
     }
@@ -40,13 +40,13 @@ fn judge(facts: &ServerFacts) -> Finding {
         }
         .to_owned(),
     );
-    found.extend(facts.memory.as_ref().map(said));
+    found.extend(facts.memory.as_ref().map(memory_text));
     let found = found.join(", ");
     // HELLO says `master`, whatever else the server calls it.
     if let Some(role) = facts.role.as_ref().filter(|role| *role != "master") {
         return Finding::fail(
             format!("{found}; it is a {role}, which takes no writes"),
-            format!("name the primary in AIP_REDIS_URL; {WITHOUT}"),
+            format!("name the primary in AIP_REDIS_URL; {FALLBACK_NOTE}"),
         );
     }
     if let Some(memory) = facts.memory.as_ref().filter(|memory| is_full(memory)) {
@@ -54,8 +54,8 @@ fn judge(facts: &ServerFacts) -> Finding {
             format!("{found}; it is nearly full, and evicts nothing: it will refuse writes"),
             format!(
                 "`valkey-cli CONFIG SET maxmemory-policy volatile-ttl`, or a larger maxmemory than {} bytes; \
-                 {WITHOUT}",
-                memory.most_bytes
+                 {FALLBACK_NOTE}",
+                memory.max_bytes
             ),
         );
     }
@@ -69,21 +69,21 @@ fn judge(facts: &ServerFacts) -> Finding {
     Finding::ok(found)
 }
 
-fn said(memory: &Memory) -> String {
+fn memory_text(memory: &Memory) -> String {
     let Memory {
         policy,
-        most_bytes,
+        max_bytes,
         used_bytes,
     } = memory;
-    match most_bytes {
+    match max_bytes {
         0 => format!("{used_bytes} bytes used, without maxmemory"),
         most => format!("{used_bytes} of {most} bytes used, maxmemory-policy {policy}"),
     }
 }
 
 fn is_full(memory: &Memory) -> bool {
-    let full = u128::from(memory.most_bytes) * u128::from(FULL_PERCENT) / 100;
-    memory.policy == "noeviction" && memory.most_bytes > 0 && u128::from(memory.used_bytes) >= full
+    let full = u128::from(memory.max_bytes) * u128::from(FULL_PERCENT) / 100;
+    memory.policy == "noeviction" && memory.max_bytes > 0 && u128::from(memory.used_bytes) >= full
 }
 
 #[cfg(test)]
@@ -100,7 +100,7 @@ mod tests {
             role: Some("master".to_owned()),
             memory: Some(Memory {
                 policy: "noeviction".to_owned(),
-                most_bytes: 1000,
+                max_bytes: 1000,
                 used_bytes: 100,
             }),
         };
@@ -148,7 +148,7 @@ mod tests {
         for fine in [
             line(|facts| (facts.tls, facts.is_local) = (false, true)),
             line(|facts| facts.memory.as_mut().unwrap().used_bytes = 899),
-            line(|facts| facts.memory.as_mut().unwrap().most_bytes = 0),
+            line(|facts| facts.memory.as_mut().unwrap().max_bytes = 0),
         ] {
             assert_eq!(fine["status"], "ok", "{fine}");
         }

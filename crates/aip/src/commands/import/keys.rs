@@ -84,9 +84,9 @@ impl V2Keys {
             Ok(())
         })
         .await?;
-        output::say(&format!(
+        output::print_status(&format!(
             "v2's keys are in the key set, as {place} has it. {}.",
-            place.published()
+            place.publication_notice()
         ));
         Ok(())
     }

@@ -34,11 +34,11 @@ const MAX_NONCES: usize = 1;
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]
-    other: Other,
+    source: ImportSource,
 }
 
 #[derive(Subcommand)]
-enum Other {
+enum ImportSource {
     /// Takes over apps, sessions at PDSs, app passwords and tokens of a server of AIP v2.2.2, which
     /// goes on until `--finish`
     AipV2(AipV2),
@@ -95,7 +95,7 @@ impl AipV2 {
 }
 
 pub(crate) fn run(args: &Args, global: &Global) -> Result<(), Failure> {
-    let Other::AipV2(wanted) = &args.other;
+    let ImportSource::AipV2(wanted) = &args.source;
     let loaded = load(global)?;
     let base = &loaded.external_base;
     if !base.is_https() {
@@ -123,7 +123,7 @@ async fn import(
     let mode = wanted.mode();
     let keys = read_keys(loaded)?;
     let server = if mode == Mode::DryRun {
-        runtime.reading_server(loaded, &keys).await?
+        runtime.read_only_server(loaded, &keys).await?
     } else {
         runtime.authorization_server(loaded, &keys).await?
     };
@@ -147,7 +147,7 @@ async fn import(
     let mut tell = |done: u64, total: u64| {
         progress
             .get_or_insert_with(|| Progress::begin("import", Unit::Sessions, total, loaded))
-            .at(done);
+            .update(done);
     };
     let report = run.run(source, mode, &mut tell).await?;
     shown::print(&report, mode, &kids, format)?;

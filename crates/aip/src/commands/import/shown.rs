@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use aip_import_v2::{LeftOut, MAX_LISTED_ROWS, Mode, Report};
+use aip_import_v2::{MAX_LISTED_ROWS, Mode, Report, SkippedRow};
 use serde::Serialize;
 
 use crate::output::{self, Format, Row};
 
 /// The report for programs.
 #[derive(Serialize)]
-struct Shown<'a> {
+struct ReportJson<'a> {
     dry_run: bool,
     finished: bool,
     clients: Clients,
@@ -23,7 +23,7 @@ struct Shown<'a> {
     held_sessions: u64,
     released_sessions: u64,
     signing_keys: &'a [String],
-    left_out: Vec<ShownRow<'a>>,
+    left_out: Vec<PrintedRow<'a>>,
     /// Rows by reason, those that are not listed too.
     left_out_counts: &'a BTreeMap<&'static str, u64>,
     /// The first ones.
@@ -41,15 +41,15 @@ struct Clients {
 }
 
 #[derive(Serialize)]
-struct ShownRow<'a> {
+struct PrintedRow<'a> {
     table: &'static str,
     row: &'a str,
     reason: &'static str,
     detail: &'a str,
 }
 
-impl<'a> From<&'a LeftOut> for ShownRow<'a> {
-    fn from(row: &'a LeftOut) -> Self {
+impl<'a> From<&'a SkippedRow> for PrintedRow<'a> {
+    fn from(row: &'a SkippedRow) -> Self {
         Self {
             table: row.table,
             row: &row.row,
@@ -59,7 +59,7 @@ impl<'a> From<&'a LeftOut> for ShownRow<'a> {
     }
 }
 
-impl Row for ShownRow<'_> {
+impl Row for PrintedRow<'_> {
     const COLUMNS: &'static [&'static str] = &["table", "row", "reason", "detail"];
     const NONE: &'static str = "Nothing was left out.";
 
@@ -76,48 +76,48 @@ pub(super) fn print(
     kids: &[String],
     format: Format,
 ) -> anyhow::Result<()> {
-    let left_out: Vec<ShownRow<'_>> = report.left_out.iter().map(Into::into).collect();
+    let left_out: Vec<PrintedRow<'_>> = report.left_out.iter().map(Into::into).collect();
     if format == Format::Json {
-        return output::json(&shown(report, mode, kids, left_out));
+        return output::json(&report_json(report, mode, kids, left_out));
     }
     output::members(&counts(report))?;
     format.list(&left_out)?;
-    let total = report.left_out_total();
+    let total = report.skipped_total();
     if report.left_out.len() >= MAX_LISTED_ROWS {
-        output::say(&format!(
+        output::print_status(&format!(
             "{total} rows were left out; the first {MAX_LISTED_ROWS} are listed."
         ));
     }
     for note in &report.notes {
-        output::say(note);
+        output::print_status(note);
     }
     if report.notes_total > report.notes.len() as u64 {
-        output::say(&format!(
+        output::print_status(&format!(
             "There are {} such notes; the first {MAX_LISTED_ROWS} are listed.",
             report.notes_total
         ));
     }
     let commands = credentials_commands(report);
     if !commands.is_empty() {
-        output::say(
+        output::print_status(
             "Apps get no tokens of PDSs from /api/atprotocol/session, as v2 gave them. For those that \
              need them:",
         );
         for command in &commands {
-            output::say(command);
+            output::print_status(command);
         }
     }
-    output::say(&next_step(report, mode));
+    output::print_status(&next_step(report, mode));
     Ok(())
 }
 
-fn shown<'a>(
+fn report_json<'a>(
     report: &'a Report,
     mode: Mode,
     kids: &'a [String],
-    left_out: Vec<ShownRow<'a>>,
-) -> Shown<'a> {
-    Shown {
+    left_out: Vec<PrintedRow<'a>>,
+) -> ReportJson<'a> {
+    ReportJson {
         dry_run: mode == Mode::DryRun,
         finished: matches!(mode, Mode::Finish { .. }),
         clients: Clients {
@@ -157,7 +157,7 @@ fn counts(report: &Report) -> Vec<(&'static str, String)> {
         ("dropped_sessions", report.dropped),
         ("held_sessions", report.held),
         ("released_sessions", report.released),
-        ("left_out", report.left_out_total()),
+        ("left_out", report.skipped_total()),
     ];
     counts
         .map(|(name, count)| (name, count.to_string()))

@@ -12,17 +12,17 @@ use aip_storage::upstream::{Credential, EndReason, SessionFilter, UpstreamSessio
 use anyhow::{anyhow, bail};
 use serde_json::{Value, json};
 
-use super::{Activate, Unused, change_key_set, data_dir};
+use super::{Activate, RetireOrRemove, change_key_set, data_dir};
 use crate::failure::Failure;
-use crate::key_files::{self, KeySetPlace};
-use crate::output::{Format, instant, words_for};
+use crate::key_files::{self, KeySetLocation};
+use crate::output::{Format, human_duration, instant};
 use crate::rekeying::sealed_with;
 use crate::runtime::{Runtime, master_keys};
 use crate::settings::key_rotation;
 
 /// The longest life of a session of a confidential client at PDSs of the reference implementation. The
 /// specification sets no limit (<https://atproto.com/specs/oauth#tokens-and-session-lifetime>).
-const LONGEST_SESSION: Duration = Duration::from_hours(24 * 730);
+const MAX_SESSION_LIFETIME: Duration = Duration::from_hours(24 * 730);
 /// Sessions that are read at a time.
 const SESSIONS_PAGE: u32 = 500;
 
@@ -51,7 +51,7 @@ pub(super) fn activate(
     })?;
     let words = format!(
         "{kid} signs from now on, as {place} has it. {}.",
-        place.followed()
+        place.change_notice()
     );
     Ok(format.done(&changed(kid, "active", place.file()), &words)?)
 }
@@ -81,14 +81,14 @@ fn may_activate(
         Some(known_for) => bail!(
             "the key is published since {}, and others may go on with the public keys they have read \
              for {}: wait, or say `--now`",
-            words_for(known_for),
-            words_for(known_after)
+            human_duration(known_for),
+            human_duration(known_after)
         ),
     }
 }
 
 pub(super) async fn retire(
-    unwanted: &Unused,
+    unwanted: &RetireOrRemove,
     runtime: &Runtime,
     loaded: &LoadedConfig,
     format: Format,
@@ -104,19 +104,19 @@ pub(super) async fn retire(
     }
     let now = SystemClock.now();
     try_change(runtime, loaded, |set| set.retire(kid, now)).await?;
-    let ended = lose_sessions(unwanted, runtime).await?;
+    let ended = end_bound_sessions(unwanted, runtime).await?;
     let ((), place) =
         key_files::change_key_set(runtime, loaded, |set, now| Ok(set.retire(kid, now)?)).await?;
     let words = format!(
         "{kid} is retired, as {place} has it. {}.{}",
-        place.followed(),
-        lost(ended)
+        place.change_notice(),
+        ended_sessions_text(ended)
     );
     Ok(format.done(&changed(kid, "retired", place.file()), &words)?)
 }
 
 pub(super) async fn remove(
-    unwanted: &Unused,
+    unwanted: &RetireOrRemove,
     runtime: &Runtime,
     loaded: &LoadedConfig,
     format: Format,
@@ -131,25 +131,31 @@ pub(super) async fn remove(
         let set = runtime.signing_keys(loaded).await?;
         if !set.list().any(|key| key.kid == kid) && pinned(kid, &*runtime.storage).await?.is_some()
         {
-            let ended = lose_sessions(unwanted, runtime).await?;
-            let words = format!("There is no key {kid} any more.{}", lost(ended));
+            let ended = end_bound_sessions(unwanted, runtime).await?;
+            let words = format!(
+                "There is no key {kid} any more.{}",
+                ended_sessions_text(ended)
+            );
             return Ok(format.done(&changed(kid, "removed", None), &words)?);
         }
         try_change(runtime, loaded, |set| set.remove(kid)).await?;
-        let ended = lose_sessions(unwanted, runtime).await?;
+        let ended = end_bound_sessions(unwanted, runtime).await?;
         let change = key_files::change_key_set(runtime, loaded, |set, _| Ok(set.remove(kid)?));
         (change.await?.1, ended)
     };
-    let words = format!("{kid} is removed from {place}.{}", lost(ended));
+    let words = format!(
+        "{kid} is removed from {place}.{}",
+        ended_sessions_text(ended)
+    );
     Ok(format.done(&changed(kid, "removed", place.file()), &words)?)
 }
 
 async fn remove_master(
-    unwanted: &Unused,
+    unwanted: &RetireOrRemove,
     runtime: &Runtime,
     loaded: &LoadedConfig,
-) -> Result<KeySetPlace, Failure> {
-    let Unused { kid, force } = unwanted;
+) -> Result<KeySetLocation, Failure> {
+    let RetireOrRemove { kid, force } = unwanted;
     let values = sealed_with(&*runtime.storage, kid).await?;
     if values > 0 && !confirmed(values, "value(s) are sealed with it", *force)? {
         return Err(anyhow!(
@@ -162,7 +168,7 @@ async fn remove_master(
     let change = runtime
         .data_dir
         .change_master_keys(keys, |master| Ok(master.remove(kid)?));
-    Ok(KeySetPlace::File(change?.1))
+    Ok(KeySetLocation::File(change?.1))
 }
 
 /// Refuses what the key set refuses, and a set that cannot be written, before anything is lost.
@@ -180,7 +186,7 @@ fn changed(kid: &str, state: &str, file: Option<&Path>) -> Value {
     json!({"kid": kid, "state": state, "file": file})
 }
 
-fn lost(ended: u64) -> String {
+fn ended_sessions_text(ended: u64) -> String {
     match ended {
         0 => String::new(),
         ended => format!(" {ended} session(s) ended with it: their people must sign in again."),
@@ -194,13 +200,13 @@ async fn pinned(kid: &str, storage: &dyn Storage) -> Result<Option<ClientKeyUse>
 
 /// By when the last session that is bound to a key has ended, where PDSs end sessions by age.
 pub(super) fn unbound_by(bound: &ClientKeyUse) -> Timestamp {
-    bound.newest_began_at + LONGEST_SESSION
+    bound.newest_began_at + MAX_SESSION_LIFETIME
 }
 
 /// Refuses when sessions are bound to the key, unless their number was typed: then they end here, too,
 /// so that nobody waits for what cannot come back. How many ended.
-async fn lose_sessions(unwanted: &Unused, runtime: &Runtime) -> Result<u64, Failure> {
-    let Unused { kid, force } = unwanted;
+async fn end_bound_sessions(unwanted: &RetireOrRemove, runtime: &Runtime) -> Result<u64, Failure> {
+    let RetireOrRemove { kid, force } = unwanted;
     let storage = &*runtime.storage;
     let Some(bound) = pinned(kid, storage).await? else {
         return Ok(0);
@@ -212,20 +218,21 @@ async fn lose_sessions(unwanted: &Unused, runtime: &Runtime) -> Result<u64, Fail
              to sign in again. The last of them ends by {} (PDSs of the reference implementation end a \
              session after {}): wait until then, or lose them with `--force {sessions}`",
             instant(unbound_by(&bound)),
-            words_for(LONGEST_SESSION),
+            human_duration(MAX_SESSION_LIFETIME),
         )
         .into());
     }
     end_sessions(kid, storage).await
 }
 
-/// Ends every session that is bound to the key. Without the key no PDS can be told.
+/// Ends every session that is bound to the key, and forgets the devices whose own ones are. Without the key
+/// no PDS can be told.
 async fn end_sessions(kid: &str, storage: &dyn Storage) -> Result<u64, Failure> {
     let is_bound = |session: &UpstreamSession| match &session.credential {
         Credential::OAuth(oauth) => oauth.client_key_id.as_deref() == Some(kid),
         Credential::AppPassword(_) => false,
     };
-    let mut ended = 0;
+    let mut ended = storage.forget_assertion_keys(kid).await?;
     let mut after = None;
     loop {
         let page = storage

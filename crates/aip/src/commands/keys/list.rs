@@ -11,13 +11,13 @@ use serde::Serialize;
 use super::change::unbound_by;
 
 use crate::failure::Failure;
-use crate::output::{Format, Row, instant, words_for};
+use crate::output::{Format, Row, human_duration, instant};
 use crate::rekeying::sealed_with;
 use crate::runtime::{Runtime, master_keys};
 
 /// A key as it is printed.
 #[derive(Serialize)]
-struct Shown {
+struct PrintedKey {
     kid: String,
     purpose: &'static str,
     alg: String,
@@ -56,7 +56,7 @@ struct Times {
     since: Option<String>,
 }
 
-impl Row for Shown {
+impl Row for PrintedKey {
     const COLUMNS: &'static [&'static str] = &[
         "key id",
         "purpose",
@@ -84,7 +84,7 @@ impl Row for Shown {
             self.alg.clone(),
             self.state.to_owned(),
             self.times.since.clone().unwrap_or_else(|| "-".to_owned()),
-            age.map_or_else(|| "-".to_owned(), words_for),
+            age.map_or_else(|| "-".to_owned(), human_duration),
             needed,
         ]
     }
@@ -98,10 +98,10 @@ pub(super) async fn list(
     let uses = runtime.storage.client_key_uses().await?;
     let set = runtime.signing_keys(loaded).await?;
     let now = SystemClock.now();
-    let mut rows: Vec<Shown> = set.list().map(|key| signing(&key, &uses, now)).collect();
+    let mut rows: Vec<PrintedKey> = set.list().map(|key| signing(&key, &uses, now)).collect();
     let master = master_keys(&runtime.data_dir, loaded)?;
     for kid in master.kids() {
-        rows.push(Shown {
+        rows.push(PrintedKey {
             kid: kid.to_owned(),
             purpose: "master",
             alg: "A256GCM".to_owned(),
@@ -120,12 +120,12 @@ pub(super) async fn list(
     Ok(format.list(&rows)?)
 }
 
-fn signing(key: &KeyInfo<'_>, uses: &[ClientKeyUse], now: Timestamp) -> Shown {
+fn signing(key: &KeyInfo<'_>, uses: &[ClientKeyUse], now: Timestamp) -> PrintedKey {
     let times = &key.times;
     let bound = uses.iter().find(|it| it.kid == key.kid);
     let bound = bound.filter(|_| key.purpose == Purpose::Upstream);
     let is_active = key.state == KeyState::Active;
-    Shown {
+    PrintedKey {
         kid: key.kid.to_owned(),
         purpose: key.purpose.as_str(),
         alg: key.alg.to_string(),

@@ -21,7 +21,7 @@ use crate::cli::Global;
 use crate::data_dir::{DataDir, SIGNING_KEYS};
 use crate::environment::load;
 use crate::failure::Failure;
-use crate::key_files::{self, KeySetPlace};
+use crate::key_files::{self, KeySetLocation};
 use crate::output::{self, Format};
 use crate::runtime::{self, on_database};
 
@@ -40,9 +40,9 @@ enum Action {
     /// Uses a key from now on; the one before stays for what is bound to it
     Activate(Activate),
     /// Takes a signing key out of the public set
-    Retire(Unused),
+    Retire(RetireOrRemove),
     /// Forgets a key that nothing needs any more
-    Remove(Unused),
+    Remove(RetireOrRemove),
     /// Keeps the signing keys in the database from now on, where servers can rotate them
     Import,
     /// Seals everything in the database with the master key in use
@@ -69,7 +69,7 @@ struct Activate {
 }
 
 #[derive(clap::Args)]
-struct Unused {
+struct RetireOrRemove {
     /// The id of the key
     kid: String,
     /// Even if sessions or sealed values are lost by it: how many are
@@ -142,7 +142,7 @@ fn data_dir(loaded: &LoadedConfig) -> anyhow::Result<DataDir> {
     runtime::master_keys(&data_dir, loaded)?;
     if fresh {
         let path = std::path::absolute(data_dir.path(SIGNING_KEYS))?;
-        output::say(&format!(
+        output::print_status(&format!(
             "This made a new key set, {}. A server that was started in another folder uses another \
              one: AIP_DATA_DIR names it.",
             path.display()
@@ -155,7 +155,7 @@ fn data_dir(loaded: &LoadedConfig) -> anyhow::Result<DataDir> {
 fn change_key_set<T>(
     loaded: &LoadedConfig,
     change: impl FnOnce(&mut KeySet, Timestamp) -> anyhow::Result<T>,
-) -> Result<(T, KeySetPlace), Failure> {
+) -> Result<(T, KeySetLocation), Failure> {
     let keys = &loaded.config.keys;
     if keys.json_web_keys.is_none() {
         return on_database(loaded, async |runtime| {
@@ -164,7 +164,7 @@ fn change_key_set<T>(
     }
     let data_dir = data_dir(loaded)?;
     let (done, path) = data_dir.change_key_set(keys, |set| change(set, SystemClock.now()))?;
-    Ok((done, KeySetPlace::File(path)))
+    Ok((done, KeySetLocation::File(path)))
 }
 
 fn make(generate: &Generate, loaded: &LoadedConfig, format: Format) -> Result<(), Failure> {
@@ -183,14 +183,16 @@ fn make(generate: &Generate, loaded: &LoadedConfig, format: Format) -> Result<()
             let keys = &loaded.config.keys;
             let add = data_dir.change_master_keys(keys, |master| Ok(master.add(&SystemRng)));
             let (kid, path) = add?;
-            (kid, KeySetPlace::File(path))
+            (kid, KeySetLocation::File(path))
         }
     };
     let next = match generate.purpose {
         KeyPurpose::Master => "Give it to every server and send each SIGHUP, so that it opens",
-        KeyPurpose::Upstream | KeyPurpose::Oidc | KeyPurpose::ServiceAuth => place.published(),
+        KeyPurpose::Upstream | KeyPurpose::Oidc | KeyPurpose::ServiceAuth => {
+            place.publication_notice()
+        }
     };
-    output::say(&format!(
+    output::print_status(&format!(
         "Added to {place}. {next}; then `aip keys activate {kid}`."
     ));
     match format {

@@ -12,9 +12,9 @@ use serde::Serialize;
 use strum::IntoEnumIterator as _;
 
 use crate::failure::Failure;
-use crate::output::{Format, Row, say};
+use crate::output::{Format, Row, print_status};
 use crate::progress::{Progress, Unit};
-use crate::rekeying::{Resealed, check_keys, reseal, reseal_check};
+use crate::rekeying::{ResealCounts, check_keys, reseal, reseal_check};
 use crate::runtime::{Runtime, master_keys};
 
 /// How often everything is looked at before it gives up. If every process has the keys in use, the
@@ -22,14 +22,14 @@ use crate::runtime::{Runtime, master_keys};
 const MAX_ROUNDS: u32 = 10;
 
 #[derive(Serialize)]
-struct Shown {
+struct ColumnCounts {
     table: &'static str,
     column: &'static str,
     sealed_again: u64,
     unreadable: u64,
 }
 
-impl Shown {
+impl ColumnCounts {
     fn nothing(column: SealedColumn) -> Self {
         Self {
             table: column.table(),
@@ -40,7 +40,7 @@ impl Shown {
     }
 }
 
-impl Row for Shown {
+impl Row for ColumnCounts {
     const COLUMNS: &'static [&'static str] = &["table", "column", "sealed again", "unreadable"];
     const NONE: &'static str = "Nothing is sealed.";
 
@@ -65,14 +65,14 @@ pub(super) async fn rekey(
     let sealer = master.sealer();
     let total = values_to_seal(storage, &sealer.prefix()).await?;
     let mut progress = Progress::begin("sealing again", Unit::Values, total, loaded);
-    let mut rows: Vec<Shown> = SealedColumn::iter().map(Shown::nothing).collect();
+    let mut rows: Vec<ColumnCounts> = SealedColumn::iter().map(ColumnCounts::nothing).collect();
     let mut before = 0;
     let mut round = 1;
     // A process that still has older keys writes with them, also in columns that were looked at already.
     let left = loop {
         let (mut found, mut unreadable) = (0, 0);
         for (row, column) in rows.iter_mut().zip(SealedColumn::iter()) {
-            let tell = |so_far: &Resealed| progress.at(before + so_far.looked_at);
+            let tell = |so_far: &ResealCounts| progress.update(before + so_far.looked_at);
             let done = reseal(storage, &sealer, &SystemRng, column, tell).await?;
             before += done.looked_at;
             found += done.looked_at - done.unreadable;
@@ -107,7 +107,7 @@ pub(super) async fn rekey(
         )
         .into());
     }
-    say(&format!(
+    print_status(&format!(
         "Everything is sealed with {}. `aip keys list` shows keys that nothing needs any more.",
         master.primary()
     ));

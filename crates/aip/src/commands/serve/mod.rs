@@ -12,12 +12,12 @@ use aip_telemetry::Telemetry;
 use anyhow::Context as _;
 use tokio::sync::Notify;
 
-use self::reload::Reloading;
+use self::reload::Reloader;
 use crate::app::pinned_keys;
 use crate::cli::Global;
 use crate::environment::load;
 use crate::failure::Failure;
-use crate::runtime::{Materials, Runtime};
+use crate::runtime::Runtime;
 use crate::{file_modes, output, settings, telemetry};
 
 /// How often certificate files are looked at.
@@ -99,8 +99,7 @@ async fn serve(
         ..settings::listen(server, "internal")
     };
     let internal = Server::bind(server.internal_listen, internal).await?;
-    let materials = Materials::read(loaded)?;
-    let runtime = Runtime::new(loaded, args.migrate).await?;
+    let (runtime, materials) = Runtime::with_materials(loaded, args.migrate).await?;
     let application = runtime.application(loaded, materials, life.clone()).await?;
 
     let keys = Arc::clone(&application.server.keys);
@@ -132,7 +131,7 @@ async fn serve(
     let engine = runtime.database.engine();
     tracing::info!(external_base = %base, %public_at, %internal_at, engine, "serving");
     if loaded.config.log.format == LogFormat::Pretty {
-        output::say(&format!(
+        output::print_status(&format!(
             "AIP serves {base} (probes and metrics at http://{internal_at})"
         ));
     }
@@ -143,7 +142,7 @@ async fn serve(
         leave: server.shutdown_delay,
         reload: Box::new(move || ask.notify_one()),
     };
-    let reloading = Reloading {
+    let reloading = Reloader {
         global,
         data_dir: &runtime.data_dir,
         storage: &*runtime.storage,
@@ -165,7 +164,7 @@ async fn serve(
             let Drained { cut, unfinished_handlers } = drained;
             tracing::info!(cut, unfinished_handlers, "public listener drained");
         }
-        () = reloading.whenever(&asked) => {}
+        () = reloading.reload_when_notified(&asked) => {}
     }
     rounds.abort();
     let unfinished = application.keeper.drain(KEEPER_DRAIN).await;
@@ -175,6 +174,6 @@ async fn serve(
     drop(probes_end);
     internal.await.context("the internal listener failed")?;
     runtime.database.close().await;
-    tracing::info!("ended");
+    tracing::info!("stopped");
     Ok(())
 }

@@ -26,7 +26,7 @@ use crate::runtime::{master_keys, signing_keys};
 const OUTSIDE_KEYS_INTERVAL: Duration = Duration::from_secs(5);
 
 /// What is read again.
-pub(super) struct Reloading<'a> {
+pub(super) struct Reloader<'a> {
     pub(super) global: &'a Global,
     pub(super) data_dir: &'a DataDir,
     pub(super) storage: &'a dyn Storage,
@@ -40,22 +40,22 @@ pub(super) struct Reloading<'a> {
     pub(super) log: LogHandle,
 }
 
-impl Reloading<'_> {
+impl Reloader<'_> {
     /// Reads everything again whenever it is asked for; never returns.
-    pub(super) async fn whenever(&self, asked: &Notify) {
+    pub(super) async fn reload_when_notified(&self, asked: &Notify) {
         let mut ticks = interval(OUTSIDE_KEYS_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut told = None;
+        let mut last_logged = None;
         loop {
             tokio::select! {
                 () = asked.notified() => self.reload().await,
-                _ = ticks.tick(), if self.looks_again() => self.look_again(&mut told).await,
+                _ = ticks.tick(), if self.polls_outside_keys() => self.poll_outside_keys(&mut last_logged).await,
             }
         }
     }
 
     /// The key set in the database has its own task.
-    fn looks_again(&self) -> bool {
+    fn polls_outside_keys(&self) -> bool {
         let lacks_a_key = self.keys.problem().is_some();
         self.key_rotation.is_none() && (self.keys_from_outside || lacks_a_key)
     }
@@ -141,7 +141,7 @@ impl Reloading<'_> {
     async fn key_set(&self, loaded: &LoadedConfig) {
         match self.reload_key_set(loaded).await {
             Ok(keys) => tracing::info!(keys, "key set reloaded"),
-            Err(error) => tell_refused(&Failure::Failed(error).to_string()),
+            Err(error) => log_refused_key_set(&Failure::Failed(error).to_string()),
         }
     }
 
@@ -167,12 +167,12 @@ impl Reloading<'_> {
     }
 
     /// Takes keys over that have changed outside, and looks again at those that were refused because
-    /// sessions are bound to one that is missing. `told` is the refusal that was logged last.
-    async fn look_again(&self, told: &mut Option<String>) {
+    /// sessions are bound to one that is missing. `last_logged` is the refusal that was logged last.
+    async fn poll_outside_keys(&self, last_logged: &mut Option<String>) {
         let read = load(self.global).and_then(|loaded| Ok(signing_keys(self.data_dir, &loaded)?));
         let done = match read {
             Ok(set) if self.keys.problem().is_none() && self.keys.current().is_same(&set) => {
-                *told = None;
+                *last_logged = None;
                 return;
             }
             Ok(set) => self.replace_keys(set).await.map_err(Failure::Failed),
@@ -180,20 +180,20 @@ impl Reloading<'_> {
         };
         match done {
             Ok(keys) => {
-                *told = None;
+                *last_logged = None;
                 tracing::info!(keys, "key set reloaded");
             }
             Err(failure) => {
                 let refused = failure.to_string();
-                if told.as_ref() != Some(&refused) {
-                    tell_refused(&refused);
-                    *told = Some(refused);
+                if last_logged.as_ref() != Some(&refused) {
+                    log_refused_key_set(&refused);
+                    *last_logged = Some(refused);
                 }
             }
         }
     }
 }
 
-fn tell_refused(error: &str) {
+fn log_refused_key_set(error: &str) {
     tracing::error!(error, "key set reload failed, keeping the current key set");
 }

@@ -13,14 +13,14 @@ use crate::command::aip;
 const TOO_MUCH: &str = "SELECT pg_logical_emit_message(false, 'filler', repeat('x', 1048576)) FROM generate_series(1, 280)";
 
 #[tokio::test]
-async fn the_encryption_of_postgres_is_told_and_a_server_that_is_not_believed_has_its_line() {
+async fn the_encryption_of_postgres_is_reported_and_a_server_that_is_not_believed_has_its_line() {
     let folder = begun();
     let server = TlsCluster::start().await;
     let url = server.url("localhost", "trusted.pem");
     let postgres = [("AIP_DATABASE_URL", &*url)];
     aip(folder.path(), &postgres, &["migrate"]).ok();
     let report = offline(&folder, &postgres);
-    assert_eq!(report.failing(), [""; 0], "{}", report.said.result);
+    assert_eq!(report.failing(), [""; 0], "{}", report.output.stdout);
     let line = report.line("PostgreSQL");
     assert_eq!(line["status"], "ok", "{line}");
     let found = line["found"].as_str().unwrap();
@@ -52,7 +52,7 @@ async fn the_encryption_of_postgres_is_told_and_a_server_that_is_not_believed_ha
 }
 
 #[tokio::test]
-async fn a_standby_is_told_with_its_lag_and_refused_as_the_database() {
+async fn a_standby_is_reported_with_its_lag_and_refused_as_the_database() {
     let folder = begun();
     let primary = TcpCluster::start().await;
     let url = primary.url();
@@ -111,5 +111,5 @@ async fn a_standby_is_told_with_its_lag_and_refused_as_the_database() {
         "{schema}"
     );
     assert_eq!(report.failing(), ["schema", "PostgreSQL"]);
-    assert_eq!(report.said.code, 1);
+    assert_eq!(report.output.code, 1);
 }

@@ -9,20 +9,20 @@ use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{Method, Request, request};
 use serde_json::Value;
 
-use super::{App, Errand, REDIRECT};
+use super::{App, PendingAuthorization, REDIRECT};
 use crate::answer::Answer;
 use crate::world::BASE;
 
 impl App<'_> {
     /// Exchanges a code.
-    pub(crate) async fn redeem(&self, errand: &Errand, code: &str) -> Answer {
-        self.redeem_with(errand, code, &[]).await
+    pub(crate) async fn redeem(&self, pending: &PendingAuthorization, code: &str) -> Answer {
+        self.redeem_with(pending, code, &[]).await
     }
 
     /// Exchanges a code with `changes` to what is right; an empty value leaves a parameter out.
     pub(crate) async fn redeem_with(
         &self,
-        errand: &Errand,
+        pending: &PendingAuthorization,
         code: &str,
         changes: &[(&str, &str)],
     ) -> Answer {
@@ -30,7 +30,7 @@ impl App<'_> {
             ("grant_type", "authorization_code"),
             ("code", code),
             ("redirect_uri", REDIRECT),
-            ("code_verifier", &errand.verifier),
+            ("code_verifier", &pending.verifier),
         ];
         form.retain(|(name, _)| changes.iter().all(|(changed, _)| changed != name));
         form.extend(changes.iter().filter(|(_, value)| !value.is_empty()));

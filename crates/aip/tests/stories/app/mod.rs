@@ -44,8 +44,9 @@ pub(crate) struct App<'w> {
     dpop: Option<Dpop>,
 }
 
-/// What an app remembers between sending the person away and getting them back.
-pub(crate) struct Errand {
+/// An authorization request whose response has not come yet: what the app remembers of it (RFC 6749 section 4.1.1,
+/// RFC 7636).
+pub(crate) struct PendingAuthorization {
     pub(crate) url: String,
     pub(crate) state: String,
     pub(crate) nonce: String,
@@ -116,7 +117,7 @@ impl<'w> App<'w> {
 
     /// A request to be authorized, with `changes` to what is usual; an empty value leaves a
     /// parameter out.
-    pub(crate) fn errand(&self, changes: &[(&str, &str)]) -> Errand {
+    pub(crate) fn begin_authorization(&self, changes: &[(&str, &str)]) -> PendingAuthorization {
         let [state, nonce, verifier] = [(); 3].map(|()| random_token::<32>(&SystemRng));
         self.world.secrets.learn("a verifier", &verifier);
         let challenge = s256(&verifier);
@@ -133,7 +134,7 @@ impl<'w> App<'w> {
         query.retain(|(name, _)| changes.iter().all(|(changed, _)| changed != name));
         query.extend(changes.iter().filter(|(_, value)| !value.is_empty()));
         let query = serde_urlencoded::to_string(query).unwrap();
-        Errand {
+        PendingAuthorization {
             url: format!("{BASE}/oauth/authorize?{query}"),
             state,
             nonce,
@@ -153,16 +154,16 @@ impl<'w> App<'w> {
         person: &Person,
         scope: &str,
     ) -> Tokens {
-        let errand = self.errand(&[("scope", scope), ("prompt", "select_account")]);
-        let login = browser.open(&errand.url).await;
+        let pending = self.begin_authorization(&[("scope", scope), ("prompt", "select_account")]);
+        let login = browser.open(&pending.url).await;
         let consent = browser.sign_in(&login, person).await;
         let back = browser.allow(&consent).await;
-        let answer = self.redeem(&errand, &errand.code(&back)).await;
+        let answer = self.redeem(&pending, &pending.code(&back)).await;
         Tokens::of(&answer)
     }
 }
 
-impl Errand {
+impl PendingAuthorization {
     /// The code that the browser brings back, with `state` and `iss` checked as every app must.
     #[track_caller]
     pub(crate) fn code(&self, back: &Url) -> String {

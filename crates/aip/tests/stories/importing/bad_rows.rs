@@ -20,9 +20,9 @@ on_both_engines!(
 );
 
 /// Changes a row of `atp_oauth_sessions`, `access_tokens` and `refresh_tokens` each.
-type Spoil = fn(&mut Value, &mut Value, &mut Value);
+type RowChange = fn(&mut Value, &mut Value, &mut Value);
 
-const SESSIONS: &[(Reason, &str, Spoil)] = &[
+const SESSIONS: &[(Reason, &str, RowChange)] = &[
     (
         Reason::NoUpstreamTokens,
         "no row of it has an access token",
@@ -214,7 +214,7 @@ async fn a_row_that_makes_no_sense_is_named_and_the_rest_is_taken(world: &World)
     Tokens::of(&v2.app().refresh(&good.refresh).await);
 }
 
-async fn spoil_session(v2: &V2<'_>, good: &Session, number: usize, spoil: Spoil) {
+async fn spoil_session(v2: &V2<'_>, good: &Session, number: usize, spoil: RowChange) {
     let token = |kind: &str| format!("{kind}{number:02}{}", "A".repeat(40));
     let session = Session {
         id: format!("spoilt-{number:02}"),

@@ -33,12 +33,12 @@ pub(crate) struct Db {
 pub(crate) struct Dump(BTreeMap<String, Vec<String>>);
 
 /// A database in which nobody can write sessions.
-pub(crate) enum Blocked {
+pub(crate) enum HeldWriteLock {
     Sqlite(SqliteConnection),
     Postgres(PgConnection),
 }
 
-impl Blocked {
+impl HeldWriteLock {
     pub(crate) async fn release(self) {
         match self {
             Self::Sqlite(connection) => connection.close().await.unwrap(),
@@ -119,20 +119,20 @@ impl Db {
     }
 
     /// Takes the sessions from everybody who would write them.
-    pub(crate) async fn block_writes(&self) -> Blocked {
+    pub(crate) async fn block_writes(&self) -> HeldWriteLock {
         match &self.database {
             Database::Sqlite(_) => {
                 let mut connection = SqliteConnection::connect(&self.url).await.unwrap();
                 let begin = sqlx::raw_sql("BEGIN IMMEDIATE");
                 begin.execute(&mut connection).await.unwrap();
-                Blocked::Sqlite(connection)
+                HeldWriteLock::Sqlite(connection)
             }
             Database::Postgres(_) => {
                 let mut connection = PgConnection::connect(&self.url).await.unwrap();
                 let lock = "BEGIN; LOCK TABLE upstream_sessions IN EXCLUSIVE MODE";
                 let lock = sqlx::raw_sql(lock);
                 lock.execute(&mut connection).await.unwrap();
-                Blocked::Postgres(connection)
+                HeldWriteLock::Postgres(connection)
             }
         }
     }

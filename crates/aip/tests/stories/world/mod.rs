@@ -7,6 +7,7 @@ mod process;
 mod searches;
 mod secrets;
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -36,7 +37,7 @@ use crate::answer::Answer;
 use crate::app::App;
 use crate::browser::Browser;
 
-pub(crate) use self::database::{Blocked, Dump, Engine};
+pub(crate) use self::database::{Dump, Engine, HeldWriteLock};
 pub(crate) use self::process::{BASE, CALL_LIMITS, KEYS, Running};
 pub(crate) use self::secrets::Secrets;
 
@@ -211,6 +212,11 @@ impl World {
         stream
     }
 
+    /// Where AIP listens, for programs that know nothing of its name.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.aip().address
+    }
+
     /// AIP as it runs now.
     pub(crate) fn aip(&self) -> Arc<Running> {
         Arc::clone(&self.running.lock().unwrap())
@@ -270,7 +276,7 @@ impl World {
     }
 
     /// Takes the sessions from everybody who would write them, until it is released.
-    pub(crate) async fn block_writes(&self) -> Blocked {
+    pub(crate) async fn block_writes(&self) -> HeldWriteLock {
         self.database.block_writes().await
     }
 

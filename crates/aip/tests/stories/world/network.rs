@@ -103,13 +103,13 @@ impl Hosted {
 }
 
 /// Hosted documents, and everything else through the guard.
-struct HostedOr {
+struct HostedOrOutbound {
     hosted: Hosted,
     outbound: Outbound,
 }
 
 #[async_trait]
-impl Http for HostedOr {
+impl Http for HostedOrOutbound {
     async fn send(
         &self,
         request: Request<Body>,
@@ -155,7 +155,7 @@ pub(crate) fn outbound(hosted: &Hosted) -> Arc<dyn Http> {
         development: Some(development),
         ..OutboundConfig::default()
     };
-    Arc::new(HostedOr {
+    Arc::new(HostedOrOutbound {
         hosted: hosted.clone(),
         outbound: Outbound::new(config, Arc::new(NoAddresses)).unwrap(),
     })

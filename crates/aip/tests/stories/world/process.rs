@@ -4,13 +4,16 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::{Arc, LazyLock, Mutex};
+use std::time::Duration;
 
-use aip::app::{AppConfig, Application, ClientDocument, Keys, Platform, Stores};
+use aip::app::{AppConfig, Application, ClientDocument, Keys, OperatorDial, Platform, Stores};
 use aip_atproto::{Origin, ScopeSet};
 use aip_base::{Clock, SystemRng};
+use aip_events::{Following, Timing};
 use aip_http::TrustedProxies;
 use aip_keys::{KeySet, MasterKeys};
 use aip_listen::{Lifecycle, ListenConfig, Server, Stage};
+use aip_outbound::OperatorStreams;
 use aip_pds::ResolverConfig;
 use aip_sandbox::Sandbox;
 use aip_sessions::Spill;
@@ -40,6 +43,17 @@ pub(crate) const CALL_LIMITS: CallLimits = CallLimits {
 const UPSTREAM_SCOPES: &str = "atproto transition:generic account:email blob:*/* \
      repo:app.bsky.feed.post repo:app.bsky.feed.like \
      rpc:app.bsky.feed.getTimeline?aud=did:web:api.example.com%23appview";
+
+/// Events are told at once.
+const QUICK: Timing = Timing {
+    open_timeout: Duration::from_secs(5),
+    ping_after: Duration::from_secs(1),
+    silent_after: Duration::from_secs(3),
+    deliver_every: Duration::from_millis(20),
+    keep_cursor_every: Duration::from_millis(50),
+    lead_every: Duration::from_millis(100),
+    retry_after: Some(Duration::from_millis(50)),
+};
 
 /// RSA keys take long to make, and a story does not look at their bits.
 pub(crate) static KEYS: LazyLock<KeySet> =
@@ -112,6 +126,15 @@ pub(super) async fn start(
         ..AppConfig::new(Origin::parse(BASE).unwrap(), scopes, resolver)
     };
     change(&mut config);
+    let following = config.events.clone().map(|server| Following {
+        server,
+        compress: false,
+        dial: Arc::new(OperatorDial(OperatorStreams::new(&[]).unwrap())),
+        http: Arc::new(sandbox.http.clone()),
+        clock: Arc::clone(clock),
+        rng: Arc::new(SystemRng),
+        timing: QUICK,
+    });
     let stores = Stores {
         storage: database.storage().await,
         spill: Spill::open(spill).unwrap(),
@@ -124,7 +147,8 @@ pub(super) async fn start(
         clock: Arc::clone(clock),
         rng: Arc::new(SystemRng),
     };
-    let app = Application::new(config, stores, &keys, platform, life.clone());
+    let mut app = Application::new(config, stores, &keys, platform, life.clone());
+    app.events = following.map(Arc::new);
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let server = Server::bind(address, ListenConfig::default())
         .await
@@ -138,6 +162,7 @@ pub(super) async fn start(
         .enable_all()
         .build()
         .unwrap();
+    runtime.spawn(app.follow_events());
     runtime.spawn(async move {
         server.run(router, std::future::pending()).await;
     });
