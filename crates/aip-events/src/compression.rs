@@ -2,6 +2,7 @@
 //! unpacks to is bounded before it is unpacked.
 
 use std::io::Read as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use aip_base::{Http, HttpError, Limits};
@@ -72,6 +73,13 @@ impl Dictionary {
 
     /// What unpacks frames with it.
     pub(crate) fn decoder(&self) -> Result<Decoder, DictionaryError> {
+        Ok(Decoder {
+            dictionary: self.clone(),
+            frames: self.frame_decoder()?,
+        })
+    }
+
+    fn frame_decoder(&self) -> Result<FrameDecoder, DictionaryError> {
         let malformed = |error: String| DictionaryError::Malformed(error);
         let mut decoder = FrameDecoder::new();
         decoder.set_max_window_size(MAX_WINDOW_BYTES);
@@ -79,12 +87,15 @@ impl Dictionary {
         let dictionary = dictionary.map_err(|error| malformed(error.to_string()))?;
         let added = decoder.add_dict(dictionary);
         added.map_err(|error| malformed(error.to_string()))?;
-        Ok(Decoder(decoder))
+        Ok(decoder)
     }
 }
 
 /// Unpacks frames.
-pub(crate) struct Decoder(FrameDecoder);
+pub(crate) struct Decoder {
+    dictionary: Dictionary,
+    frames: FrameDecoder,
+}
 
 /// A frame that cannot be unpacked.
 #[derive(Debug, thiserror::Error)]
@@ -97,14 +108,27 @@ pub(crate) enum UnpackError {
 
 impl Decoder {
     /// The text of one frame, at most [`MAX_FRAME_BYTES`].
-    pub(crate) fn unpack(&mut self, mut packed: &[u8]) -> Result<Vec<u8>, UnpackError> {
+    pub(crate) fn unpack(&mut self, packed: &[u8]) -> Result<Vec<u8>, UnpackError> {
+        // ruzstd 0.9.1 has assertions in its decoder. A frame that trips one is a malformed frame: the
+        // task that follows the stream must not end at it, as it would meet it again at the same cursor.
+        let unpacked = catch_unwind(AssertUnwindSafe(|| self.unpack_frame(packed)));
+        unpacked.unwrap_or_else(|_| {
+            let fresh = self.dictionary.frame_decoder();
+            self.frames = fresh.map_err(|error| UnpackError::Malformed(error.to_string()))?;
+            Err(UnpackError::Malformed("the decoder panicked".to_owned()))
+        })
+    }
+
+    fn unpack_frame(&mut self, mut packed: &[u8]) -> Result<Vec<u8>, UnpackError> {
         let malformed = |error: &dyn std::fmt::Display| UnpackError::Malformed(error.to_string());
-        self.0.reset(&mut packed).map_err(|it| malformed(&it))?;
+        self.frames
+            .reset(&mut packed)
+            .map_err(|it| malformed(&it))?;
         let mut text = Vec::new();
-        while !self.0.is_finished() {
+        while !self.frames.is_finished() {
             // Decodes one block, which has 128 KiB at most (RFC 8878 §3.1.1.2.4).
             let blocks = BlockDecodingStrategy::UptoBlocks(1);
-            let decoded = self.0.decode_blocks(&mut packed, blocks);
+            let decoded = self.frames.decode_blocks(&mut packed, blocks);
             decoded.map_err(|it| malformed(&it))?;
             self.collect(&mut text)?;
         }
@@ -115,7 +139,7 @@ impl Decoder {
     fn collect(&mut self, text: &mut Vec<u8>) -> Result<(), UnpackError> {
         let left = MAX_FRAME_BYTES + 1 - text.len();
         let left = u64::try_from(left).unwrap_or(u64::MAX);
-        let read = (&mut self.0).take(left).read_to_end(text);
+        let read = (&mut self.frames).take(left).read_to_end(text);
         read.map_err(|error| UnpackError::Malformed(error.to_string()))?;
         if text.len() > MAX_FRAME_BYTES {
             return Err(UnpackError::TooLarge);

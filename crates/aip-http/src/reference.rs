@@ -34,7 +34,11 @@ pub fn reference_markdown() -> String {
             Payload::Json => "JSON, at most 64 KiB",
             Payload::Stream => "streams",
         };
-        let for_whom = if endpoint.is_of_v1() { "For apps of AIP v1: " } else { "" };
+        let for_whom = if endpoint.is_of_v1() {
+            "For apps of AIP v1: "
+        } else {
+            ""
+        };
         let public = if spec.public { "yes" } else { "no" };
         // Writing to a string cannot fail.
         let _ = writeln!(

@@ -277,9 +277,14 @@ fn the_way_to_a_server_of_events_is_open() {
         let objects = build(&stack("restricted", &more));
         let policy = find(&objects, "NetworkPolicy", "aip").manifest();
         let ports = policy["spec"]["egress"][2]["ports"].as_array().unwrap();
-        let ports: Vec<_> = ports.iter().filter_map(|port| port["port"].as_u64()).collect();
+        let ports: Vec<_> = ports
+            .iter()
+            .filter_map(|port| port["port"].as_u64())
+            .collect();
         // The rule before this one opens 443 to public addresses.
-        let of_events = ports.into_iter().find(|port| [80, 443, 6008, 8443].contains(port));
+        let of_events = ports
+            .into_iter()
+            .find(|port| [80, 443, 6008, 8443].contains(port));
         assert_eq!(of_events, open, "{url}");
     }
 }

@@ -12,6 +12,7 @@ use crate::exit::Exit;
 #[derive(Debug, Args)]
 #[command(after_help = examples![
     "image push aip-0.1.0-image.tar registry.example.org/aip:v0.1.0",
+    "image push aip-0.1.0-image.tar 127.0.0.1:5000/aip:v0.1.0",
 ])]
 pub(crate) struct ImageArgs {
     #[command(subcommand)]
@@ -29,6 +30,7 @@ enum ImageCommand {
 #[derive(Debug, Args)]
 #[command(after_help = examples![
     "image push aip-0.1.0-image.tar registry.example.org/aip:v0.1.0",
+    "image push aip-0.1.0-image.tar 127.0.0.1:5000/aip:v0.1.0",
 ])]
 struct PushArgs {
     /// The file `aip-VERSION-image.tar` of a release, or the folder of an OCI layout

@@ -392,7 +392,8 @@ async fn what_the_operator_takes_from_an_app_gets_no_more_tokens(world: &World) 
     // A request from before, to which a person says yes now, is over.
     let over = browser.submit(consent.form("consent"), "allow").await;
     assert!(over.stayed(), "{over:?}");
-    over.answer.logged("its resource was taken from the client");
+    over.answer
+        .logged("its resource was removed from the client");
 }
 
 async fn a_resource_server_is_confidential_and_not_this_server(world: &World) {
