@@ -106,6 +106,8 @@ async function everyMethodAnswersByItsLexicon(site) {
   await site.ask('com.atproto.repo.deleteRecord', { as, json: { repo, collection, rkey } })
   const { blob } = await site.ask('com.atproto.repo.uploadBlob', { as, body: 'bytes', type: 'text/plain' })
   await site.ask('com.atproto.sync.getBlob', { query: { did: repo, cid: blob.ref.$link } })
+  const { active } = await site.ask('com.atproto.sync.getRepoStatus', { query: { did: repo } })
+  assert.equal(active, true)
   await site.ask('com.atproto.identity.resolveHandle', { query: { handle: 'alice.test' } })
   await site.ask('com.atproto.identity.updateHandle', { as, json: { handle: 'alice.test' } })
   await site.ask('com.atproto.server.deleteSession', { as: session.refreshJwt })
