@@ -24,6 +24,7 @@ const pages = [
     mark: (page) => page.locator('form#token-order'),
     act: (page) => page.locator('button#make').click(),
   },
+  { name: 'aip:device-answered', mark: (page) => page.getByRole('heading', { name: /^Your device is / }) },
   { name: 'aip:token-made', mark: (page) => page.locator('main#token-made') },
   { name: 'aip:account', mark: (page) => page.locator('form#sign-out') },
   { name: 'aip:error', mark: (page) => page.locator('main#error') },
