@@ -19,5 +19,5 @@ pub use connection::HttpService;
 pub use lifecycle::{Lifecycle, Stage};
 pub use request_body::RequestBody;
 pub use server::{BindError, Drained, Server};
-pub use signals::{Signal, SignalHooks, watch_signals};
+pub use signals::{Signal, SignalHooks, Signals};
 pub use tls::{Tls, TlsError, TlsFiles};

@@ -25,25 +25,11 @@ pub enum Signal {
     Terminate,
 }
 
-/// Moves `life` on the first SIGTERM or SIGINT: readiness off, then, after
-/// [`SignalHooks::leave`], drain. Returns the second one, which means "at once".
-pub async fn watch_signals(life: &Lifecycle, hooks: &SignalHooks) -> io::Result<Signal> {
-    let mut signals = Signals::install()?;
-    while let Received::Reload = signals.next().await {
-        (hooks.reload)();
-    }
-    tracing::info!("shutdown requested, readiness off");
-    life.advance(Stage::Leaving);
-    let mut pause = std::pin::pin!(tokio::time::sleep(hooks.leave));
-    loop {
-        tokio::select! {
-            () = &mut pause, if life.stage() < Stage::Draining => life.advance(Stage::Draining),
-            received = signals.next() => if let Received::End(signal) = received {
-                tracing::warn!("second shutdown signal, exiting immediately");
-                return Ok(signal);
-            },
-        }
-    }
+/// The signals, caught from [`Signals::install`] on: one that comes before [`Signals::watch`] waits for it.
+pub struct Signals {
+    terminate: unix::Signal,
+    interrupt: unix::Signal,
+    hang_up: unix::Signal,
 }
 
 enum Received {
@@ -51,19 +37,34 @@ enum Received {
     Reload,
 }
 
-struct Signals {
-    terminate: unix::Signal,
-    interrupt: unix::Signal,
-    hang_up: unix::Signal,
-}
-
 impl Signals {
-    fn install() -> io::Result<Self> {
+    /// Catches SIGTERM, SIGINT and SIGHUP. To be called before the process says that it is ready.
+    pub fn install() -> io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hang_up: signal(SignalKind::hangup())?,
         })
+    }
+
+    /// Moves `life` on the first SIGTERM or SIGINT: readiness off, then, after
+    /// [`SignalHooks::leave`], drain. Returns the second one, which means "at once".
+    pub async fn watch(mut self, life: &Lifecycle, hooks: &SignalHooks) -> Signal {
+        while let Received::Reload = self.next().await {
+            (hooks.reload)();
+        }
+        tracing::info!("shutdown requested, readiness off");
+        life.advance(Stage::Leaving);
+        let mut pause = std::pin::pin!(tokio::time::sleep(hooks.leave));
+        loop {
+            tokio::select! {
+                () = &mut pause, if life.stage() < Stage::Draining => life.advance(Stage::Draining),
+                received = self.next() => if let Received::End(signal) = received {
+                    tracing::warn!("second shutdown signal, exiting immediately");
+                    return signal;
+                },
+            }
+        }
     }
 
     async fn next(&mut self) -> Received {

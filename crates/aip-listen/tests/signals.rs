@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use aip_listen::{Lifecycle, Signal, SignalHooks, Stage, watch_signals};
+use aip_listen::{Lifecycle, Signal, SignalHooks, Signals, Stage};
 
 fn send(signal: &str) {
     let pid = std::process::id().to_string();
@@ -38,11 +38,10 @@ async fn the_first_signal_leaves_then_drains_and_the_second_ends_at_once() {
         }),
     };
     let of_process = life.clone();
-    let watcher = tokio::spawn(async move { watch_signals(&of_process, &hooks).await });
-    // One thread: the watcher runs until it waits, with its handlers installed.
-    tokio::task::yield_now().await;
-
+    let signals = Signals::install().unwrap();
+    // It comes before anybody watches, and is not lost.
     send("HUP");
+    let watcher = tokio::spawn(async move { signals.watch(&of_process, &hooks).await });
     soon(async {
         while reloads.load(Ordering::SeqCst) == 0 {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -59,7 +58,7 @@ async fn the_first_signal_leaves_then_drains_and_the_second_ends_at_once() {
     assert!(!watcher.is_finished());
     send("INT");
     soon(async {
-        assert_eq!(watcher.await.unwrap().unwrap(), Signal::Interrupt);
+        assert_eq!(watcher.await.unwrap(), Signal::Interrupt);
     })
     .await;
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use aip_config::{LoadedConfig, LogFormat};
 use aip_http::internal_router;
-use aip_listen::{Drained, Lifecycle, ListenConfig, Server, SignalHooks, Stage, watch_signals};
+use aip_listen::{Drained, Lifecycle, ListenConfig, Server, SignalHooks, Signals, Stage};
 use aip_telemetry::Telemetry;
 use anyhow::Context as _;
 use tokio::sync::Notify;
@@ -117,6 +117,8 @@ async fn serve(
     let internal_at = internal.local_addr();
     let rounds = application.start_background_tasks();
 
+    // Before anybody is answered: who sees the server may end it, and that must drain.
+    let signals = Signals::install().context("signals cannot be watched")?;
     let metrics = telemetry.metrics().clone();
     let probes = internal_router(Arc::clone(&application.health), move || metrics.render());
     // Probes answer until the very end of the drain.
@@ -155,10 +157,7 @@ async fn serve(
     };
     tokio::select! {
         // Returns when told twice: then nothing is waited for.
-        ended = watch_signals(&life, &hooks) => {
-            let signal = ended.context("signals cannot be watched")?;
-            return Err(Failure::Signalled(signal));
-        }
+        signal = signals.watch(&life, &hooks) => return Err(Failure::Signalled(signal)),
         drained = public => {
             let drained = drained.context("the public listener failed")?;
             let Drained { cut, unfinished_handlers } = drained;
