@@ -142,7 +142,11 @@ fn run(command: Command) -> Result<String> {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()?;
-            Ok(runtime.block_on(image::push(&layout, &args.reference, &registry))?)
+            let pushed = runtime.block_on(image::push(&layout, &args.reference, &registry))?;
+            for warning in &pushed.warnings {
+                let _ = writeln!(std::io::stderr().lock(), "warning: {warning}");
+            }
+            Ok(pushed.digest)
         }
         Command::Files(args) => {
             let program = Program::read(&args.program)?;

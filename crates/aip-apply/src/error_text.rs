@@ -1,13 +1,15 @@
 //! What other libraries' errors say, as far as it may be shown: they repeat what they were given,
 //! and that may be secret.
 
+use aip_base::terminal_excerpt;
+
 /// The innermost cause says what happened: "connection refused", "certificate has expired".
 pub fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
     let mut root_cause = error;
     while let Some(source) = root_cause.source() {
         root_cause = source;
     }
-    truncate_printable(&root_cause.to_string())
+    terminal_excerpt(&root_cause.to_string())
 }
 
 /// Where a JSON text stops being one. The library's own sentence repeats values.
@@ -17,21 +19,6 @@ pub fn json_error_position(error: &serde_json::Error) -> String {
         error.line(),
         error.column()
     )
-}
-
-/// The beginning of a text that somebody else wrote, printable.
-pub fn truncate_printable(text: &str) -> String {
-    const MAX_CHARS: usize = 300;
-    let text = text.trim();
-    let mut short: String = text
-        .chars()
-        .take(MAX_CHARS)
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect();
-    if text.chars().nth(MAX_CHARS).is_some() {
-        short.push('…');
-    }
-    short
 }
 
 /// A line that a program of the cluster wrote, without escape sequences and control characters: it
@@ -59,12 +46,6 @@ mod tests {
             json_error_position(&error),
             "line 1, column 9 is not what was expected"
         );
-    }
-
-    #[test]
-    fn what_is_shown_of_a_text_is_short_and_printable() {
-        assert_eq!(truncate_printable(" a\x1b[31mb\n"), "a [31mb");
-        assert_eq!(truncate_printable(&"x".repeat(1000)).chars().count(), 301);
     }
 
     #[test]

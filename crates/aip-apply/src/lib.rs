@@ -23,5 +23,6 @@ pub mod observe;
 pub mod plan;
 pub mod registry;
 pub mod rollout;
+pub mod run_once;
 pub mod store;
 pub mod time;

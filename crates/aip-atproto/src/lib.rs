@@ -12,6 +12,7 @@
 
 mod at_identifier;
 mod at_uri;
+mod base_url;
 mod did;
 mod did_document;
 mod handle;
@@ -25,6 +26,7 @@ mod user_input;
 
 pub use at_identifier::{AtIdentifier, AtIdentifierError};
 pub use at_uri::{AtUri, AtUriError};
+pub use base_url::{BaseUrl, BaseUrlError};
 pub use did::{Did, DidError, DidMethod};
 pub use did_document::{DidDocument, DidDocumentError, SigningKeyKind, SigningKeyRef};
 pub use handle::{Handle, HandleError};

@@ -1,12 +1,13 @@
 //! What went wrong with a call to a service, in our own words: the SDK's say where in it an error arose.
 
+use aip_base::terminal_excerpt;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use http::StatusCode;
 
 use crate::credentials::CredentialsError;
-use crate::text::{causes, printable, xml_field};
+use crate::text::{causes, xml_field};
 
 /// Why a call has no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -104,13 +105,13 @@ where
     E: ProvideErrorMetadata + std::error::Error + 'static,
 {
     let refused = |code: &str, message: &str| CallFailure::Refused {
-        code: printable(code),
-        message: printable(message),
+        code: terminal_excerpt(code),
+        message: terminal_excerpt(message),
     };
     let Some(raw) = error.raw_response() else {
         let innermost = causes(error).last().map(ToString::to_string);
         return CallFailure::Unreachable {
-            reason: printable(&innermost.unwrap_or_default()),
+            reason: terminal_excerpt(&innermost.unwrap_or_default()),
         };
     };
     if let Some(code) = error.code() {

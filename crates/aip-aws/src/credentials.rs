@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
-use aip_base::{Clock, Timestamp};
+use aip_base::{Clock, Timestamp, terminal_excerpt};
 use aws_config::credential_process::CredentialProcessProvider;
 use aws_config::imds::client::error::ImdsError;
 use aws_config::meta::ProviderChainError;
@@ -15,7 +15,7 @@ use tokio::sync::Mutex;
 
 pub use aws_credential_types::Credentials;
 
-use crate::text::{causes, printable};
+use crate::text::causes;
 
 /// The section of `~/.aws/config` and `~/.aws/credentials` that a URL names; without a name,
 /// `AWS_PROFILE` or `default`.
@@ -155,7 +155,7 @@ impl CurrentCredentials {
         }
         if causes(error).any(<dyn std::error::Error>::is::<ConnectorError>) {
             let innermost = causes(error).last().map(ToString::to_string);
-            return CredentialsError::Unreachable(printable(&innermost.unwrap_or_default()));
+            return CredentialsError::Unreachable(terminal_excerpt(&innermost.unwrap_or_default()));
         }
         CredentialsError::Source {
             reason: reason(error),
@@ -196,12 +196,12 @@ fn reason(error: &SdkCredentialsError) -> String {
         if let Some(refusal) = cause.downcast_ref::<ErrorMetadata>()
             && let (Some(code), Some(message)) = (refusal.code(), refusal.message())
         {
-            return printable(&format!("{code}: {message}"));
+            return terminal_excerpt(&format!("{code}: {message}"));
         }
         said.push(cause.to_string());
     }
     said.dedup();
-    printable(&said.join(": "))
+    terminal_excerpt(&said.join(": "))
 }
 
 #[cfg(test)]

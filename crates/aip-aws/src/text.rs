@@ -2,20 +2,13 @@
 
 use std::error::Error;
 
-/// The longest text of somebody else that is shown, in characters.
-const MAX_CHARS: usize = 300;
+use aip_base::terminal_excerpt;
 
 /// The text of an element of a flat XML answer, as far as it can be shown: printable and short.
 pub fn xml_field(answer: &str, name: &str) -> Option<String> {
     let rest = answer.split_once(&format!("<{name}>"))?.1;
     let text = rest.split_once(&format!("</{name}>"))?.0;
-    Some(printable(text))
-}
-
-/// The beginning of a text, without control characters.
-pub(crate) fn printable(text: &str) -> String {
-    let printable = |c: char| if c.is_control() { ' ' } else { c };
-    text.trim().chars().take(MAX_CHARS).map(printable).collect()
+    Some(terminal_excerpt(text))
 }
 
 /// An error and its causes, outermost first.

@@ -23,6 +23,25 @@ pub fn excerpt(text: &str) -> String {
     shown
 }
 
+/// The most characters of an excerpt for a terminal.
+const MAX_TERMINAL_CHARS: usize = 300;
+
+/// The beginning of what another program says, at most 300 characters, for an operator at a terminal:
+/// control characters are spaces, and a cut is marked by `…`.
+pub fn terminal_excerpt(text: &str) -> String {
+    let text = text.trim();
+    let printable = |c: char| if c.is_control() { ' ' } else { c };
+    let mut shown: String = text
+        .chars()
+        .take(MAX_TERMINAL_CHARS)
+        .map(printable)
+        .collect();
+    if text.chars().nth(MAX_TERMINAL_CHARS).is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -37,5 +56,14 @@ mod tests {
             format!("{}…", "x".repeat(200))
         );
         assert!(excerpt(&"\u{1f600}".repeat(1000)).chars().count() <= 201);
+    }
+
+    #[test]
+    fn what_is_shown_at_a_terminal_moves_no_cursor_and_is_short() {
+        assert_eq!(terminal_excerpt(" a\x1b[31mb\n"), "a [31mb");
+        assert_eq!(terminal_excerpt("Zürich"), "Zürich");
+        assert_eq!(terminal_excerpt(&"x".repeat(300)), "x".repeat(300));
+        let cut = terminal_excerpt(&"x".repeat(400_000));
+        assert_eq!(cut, format!("{}…", "x".repeat(300)));
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
-use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING};
+use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Empty, Full};
@@ -83,6 +83,18 @@ impl Fetched {
             .filter(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case("identity"))
             .collect();
         (!codings.is_empty()).then(|| codings.join(", ").chars().take(40).collect())
+    }
+
+    /// Whether its content type says that it is JSON: `application/json`, or `application/…+json`
+    /// (RFC 6839 §3.1).
+    pub fn is_json(&self) -> bool {
+        let value = self.headers.get(CONTENT_TYPE);
+        let value = value.and_then(|it| it.to_str().ok()).unwrap_or_default();
+        let media_type = value.split(';').next().unwrap_or_default().trim();
+        let media_type = media_type.to_ascii_lowercase();
+        media_type
+            .strip_prefix("application/")
+            .is_some_and(|it| it == "json" || it.ends_with("+json"))
     }
 }
 
@@ -229,5 +241,44 @@ pub trait Http: Send + Sync + 'static {
             body: collected.freeze(),
         };
         Ok(Partial { fetched, broke })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderMap, HeaderValue};
+
+    use super::*;
+
+    #[test]
+    fn json_is_told_by_its_media_type() {
+        let says = |content_type: Option<&'static str>| {
+            let headers = content_type.map(|it| (CONTENT_TYPE, HeaderValue::from_static(it)));
+            let fetched = Fetched {
+                status: StatusCode::OK,
+                headers: HeaderMap::from_iter(headers),
+                body: Bytes::new(),
+            };
+            fetched.is_json()
+        };
+        for json in [
+            "application/json",
+            "Application/JSON ; charset=utf-8",
+            "application/did+ld+json",
+            "application/did+json",
+        ] {
+            assert!(says(Some(json)), "{json}");
+        }
+        for other in [
+            "text/html",
+            "text/json",
+            "image/x+json",
+            "application/jsonl",
+            "json",
+            "",
+        ] {
+            assert!(!says(Some(other)), "{other}");
+        }
+        assert!(!says(None));
     }
 }

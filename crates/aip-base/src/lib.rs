@@ -25,6 +25,8 @@ mod periodic;
 #[cfg(feature = "runtime")]
 mod request_notes;
 mod rng;
+#[cfg(feature = "runtime")]
+mod supervise;
 
 pub use backoff::Backoff;
 pub use blame::Blame;
@@ -34,7 +36,7 @@ pub use credentials::without_credentials;
 pub use database_url::{DatabaseUrl, InvalidDatabaseUrl};
 pub use dns::{DnsError, DnsTxt};
 pub use environment::Environment;
-pub use excerpt::excerpt;
+pub use excerpt::{excerpt, terminal_excerpt};
 pub use headers::{AmbiguousHeader, retry_after, single_header};
 #[cfg(feature = "runtime")]
 pub use http::{
@@ -49,3 +51,5 @@ pub use periodic::Periodic;
 #[cfg(feature = "runtime")]
 pub use request_notes::{QueryStats, RequestNotes};
 pub use rng::{Rng, SystemRng, random_name, random_token};
+#[cfg(feature = "runtime")]
+pub use supervise::supervise;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aip_atproto::{Origin, ScopeSet};
+use aip_atproto::{BaseUrl, Origin, ScopeSet};
 use ipnet::IpNet;
 
 use crate::Config;
@@ -29,6 +29,7 @@ type Check = fn(&Config) -> Option<Finding>;
 /// All checks, in the order of the table of settings.
 pub(crate) const CHECKS: &[Check] = &[
     external_base_is_safe,
+    external_base_path_is_free,
     external_base_is_known,
     listeners_differ,
     tls_has_both_files,
@@ -47,10 +48,10 @@ pub(crate) const CHECKS: &[Check] = &[
     v1_browsers_may_bring_requests,
 ];
 
-/// The origin under which the server is reached: the given one, or loopback with the port it
+/// The address under which the server is reached: the given one, or loopback with the port it
 /// listens on. Who listens for others must say what they call it: every token and every answer of
-/// a PDS names the origin. In a development set-up others are on the same machine.
-pub(crate) fn external_base(config: &Config) -> Option<Origin> {
+/// a PDS names the address. In a development set-up others are on the same machine.
+pub(crate) fn external_base(config: &Config) -> Option<BaseUrl> {
     let server = &config.server;
     if let Some(given) = &server.external_base {
         return Some(given.clone());
@@ -69,11 +70,11 @@ pub(crate) fn external_base(config: &Config) -> Option<Origin> {
     } else {
         "http"
     };
-    Origin::parse(&format!("{scheme}://{host}:{}", listen.port())).ok()
+    BaseUrl::parse(&format!("{scheme}://{host}:{}", listen.port())).ok()
 }
 
 /// Whether others than this machine's users come here.
-pub(crate) fn is_public(base: &Origin) -> bool {
+pub(crate) fn is_public(base: &BaseUrl) -> bool {
     base.is_https() && !base.is_loopback()
 }
 
@@ -81,6 +82,38 @@ fn external_base_is_safe(config: &Config) -> Option<Finding> {
     let base = config.server.external_base.as_ref()?;
     (!base.is_https() && !base.is_loopback()).then(|| {
         let message = format!("`{base}`: only a loopback server may do without https");
+        ("server.external_base", message)
+    })
+}
+
+/// What the paths of AIP itself begin with: with a base path that does, nobody could tell whether a
+/// proxy took the path away.
+pub const OWN_PATHS: [&str; 14] = [
+    ".well-known",
+    "account",
+    "api",
+    "auth",
+    "consent",
+    "device",
+    "internal",
+    "login",
+    "metrics",
+    "oauth",
+    "oauth-client-metadata.json",
+    "openapi.yaml",
+    "static",
+    "xrpc",
+];
+
+fn external_base_path_is_free(config: &Config) -> Option<Finding> {
+    let base = config.server.external_base.as_ref()?;
+    let first = base.path().split('/').nth(1).unwrap_or_default();
+    OWN_PATHS.contains(&first).then(|| {
+        let message = format!(
+            "`{base}`: `/{first}` is what paths of AIP itself begin with; choose another path, as in \
+             `{origin}/aip`",
+            origin = base.origin()
+        );
         ("server.external_base", message)
     })
 }

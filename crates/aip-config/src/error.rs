@@ -18,7 +18,7 @@ pub struct ConfigError {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     /// Where it was made.
-    pub place: Source,
+    pub source: Source,
     /// The setting, `section.name`, if it concerns one.
     pub setting: Option<String>,
     /// What is wrong, and what would be right.
@@ -28,8 +28,8 @@ pub struct Problem {
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.setting {
-            Some(setting) => write!(f, "{setting} ({}): {}", self.place, self.message),
-            None => write!(f, "{}: {}", self.place, self.message),
+            Some(setting) => write!(f, "{setting} ({}): {}", self.source, self.message),
+            None => write!(f, "{}: {}", self.source, self.message),
         }
     }
 }

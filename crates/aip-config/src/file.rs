@@ -34,7 +34,7 @@ pub(crate) fn read_file_values(file: &ConfigFile, problems: &mut Vec<Problem>) -
     reader.problems.sort_by_key(|(at, _)| *at);
     for (at, message) in &reader.problems {
         problems.push(Problem {
-            place: reader.source_at(*at),
+            source: reader.source_at(*at),
             setting: None,
             message: message.clone(),
         });
@@ -76,8 +76,8 @@ impl FileReader<'_> {
             }
             match scalar_text(value.get_ref()) {
                 Some(text) => {
-                    let place = self.source_at(at);
-                    self.values.insert(format!("{name}.{key}"), (text, place));
+                    let source = self.source_at(at);
+                    self.values.insert(format!("{name}.{key}"), (text, source));
                 }
                 None => self.problem(at, format!("`{name}.{key}` is a single value or a list")),
             }

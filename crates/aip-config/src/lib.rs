@@ -23,7 +23,7 @@ mod types;
 mod value;
 mod warnings;
 
-pub use checks::{MAX_TOKEN_LIFETIME, PUBLIC_KEYS_CACHE_TIME};
+pub use checks::{MAX_TOKEN_LIFETIME, OWN_PATHS, PUBLIC_KEYS_CACHE_TIME};
 pub use error::{ConfigError, Problem};
 pub use load::LoadedConfig;
 pub use schema::schema;

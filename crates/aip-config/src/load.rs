@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use aip_atproto::Origin;
+use aip_atproto::{BaseUrl, Origin};
 use aip_base::DatabaseUrl;
 
 use crate::checks::{self, CHECKS};
@@ -14,8 +14,8 @@ use crate::{Config, ConfigError, LogFormat, Problem, Source, Sources, older_name
 pub struct LoadedConfig {
     /// The settings.
     pub config: Config,
-    /// The origin under which the server is reached, given or derived.
-    pub external_base: Origin,
+    /// The address under which the server is reached, given or derived.
+    pub external_base: BaseUrl,
     pub(crate) readings: Vec<Reading>,
     /// What deserves a look although the configuration can be used.
     pub warnings: Vec<Problem>,
@@ -75,7 +75,7 @@ impl LoadedConfig {
         }
         files.extend(self.config.server.tls_key_file.clone());
         let secrets = self.readings.iter().filter(|it| it.setting.secret);
-        files.extend(secrets.filter_map(|reading| match &reading.place {
+        files.extend(secrets.filter_map(|reading| match &reading.source {
             Source::File { path, .. } => Some(PathBuf::from(path)),
             _ => None,
         }));
@@ -99,7 +99,7 @@ fn check(config: &Config, reader: &mut Reader<'_>) {
             .iter()
             .find(|reading| reading.setting.key() == key);
         reader.problems.push(Problem {
-            place: reading.map_or(Source::Default, |reading| reading.place.clone()),
+            source: reading.map_or(Source::Default, |reading| reading.source.clone()),
             setting: Some(key.to_owned()),
             message,
         });

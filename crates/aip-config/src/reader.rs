@@ -17,7 +17,7 @@ use crate::{Problem, Source, Sources};
 pub(crate) struct Reading {
     pub(crate) setting: &'static Setting,
     pub(crate) text: Option<String>,
-    pub(crate) place: Source,
+    pub(crate) source: Source,
 }
 
 /// Reads settings from their sources and collects what is wrong with them.
@@ -52,21 +52,21 @@ impl<'a> Reader<'a> {
     /// settings can still be judged.
     pub(crate) fn take<T: Value>(&mut self, setting: &'static Setting) -> Option<T> {
         let found = self.find(setting);
-        let (text, place) = match found {
-            Some((text, place)) => (Some(text), place),
+        let (text, source) = match found {
+            Some((text, source)) => (Some(text), source),
             None => (setting.default.map(str::to_owned), Source::Default),
         };
         let value = text.as_deref().map(T::parse);
         self.readings.push(Reading {
             setting,
             text,
-            place: place.clone(),
+            source: source.clone(),
         });
         match value {
             Some(Ok(value)) => Some(value),
             Some(Err(reason)) => {
                 let message = self.refusal(setting, reason);
-                self.problem(setting, place, message);
+                self.problem(setting, source, message);
                 let default = setting.default.map(T::parse);
                 default.and_then(Result::ok).or_else(T::absent)
             }
@@ -74,9 +74,9 @@ impl<'a> Reader<'a> {
         }
     }
 
-    pub(crate) fn problem(&mut self, setting: &Setting, place: Source, message: String) {
+    pub(crate) fn problem(&mut self, setting: &Setting, source: Source, message: String) {
         self.problems.push(Problem {
-            place,
+            source,
             setting: Some(setting.key()),
             message,
         });
@@ -123,9 +123,9 @@ impl<'a> Reader<'a> {
     fn variables(&mut self, setting: &Setting) -> Vec<(String, Source)> {
         let mut found = Vec::new();
         for variable in setting.variables {
-            let place = || Source::Variable(variable.name.to_owned());
+            let source = || Source::Variable(variable.name.to_owned());
             if let Some(text) = self.variable(variable.name) {
-                found.push(((variable.reading)(text), place()));
+                found.push(((variable.reading)(text), source()));
             }
             let file_variant = file_variant(variable.name);
             if setting.secret
@@ -140,8 +140,8 @@ impl<'a> Reader<'a> {
     fn lines(&mut self, setting: &Setting) -> Vec<(String, Source)> {
         let key = setting.key();
         let mut found: Vec<_> = self.file.get(&key).cloned().into_iter().collect();
-        if let Some((path, place)) = self.file.get(&format!("{key}_file")).cloned() {
-            found.extend(self.content(setting, &path, place));
+        if let Some((path, source)) = self.file.get(&format!("{key}_file")).cloned() {
+            found.extend(self.content(setting, &path, source));
         }
         found
     }
@@ -161,8 +161,8 @@ impl<'a> Reader<'a> {
         match (self.sources.read_file)(Path::new(path)) {
             Ok(text) => {
                 self.named_files.push(PathBuf::from(path));
-                let place = Source::FileNamedBy(Box::new(named_by));
-                Some((text.trim_end_matches(['\r', '\n']).to_owned(), place))
+                let source = Source::FileNamedBy(Box::new(named_by));
+                Some((text.trim_end_matches(['\r', '\n']).to_owned(), source))
             }
             Err(error) => {
                 let path = without_credentials(path);
@@ -185,7 +185,7 @@ fn unknown_flags(sources: &Sources<'_>, problems: &mut Vec<Problem>) {
         if !known.contains(&flag.key) {
             let hint = nearest(&flag.key, known.iter().map(String::as_str));
             problems.push(Problem {
-                place: Source::Flag(flag.flag.clone()),
+                source: Source::Flag(flag.flag.clone()),
                 setting: None,
                 message: format!(
                     "there is no setting `{}`{hint}",
@@ -211,7 +211,7 @@ fn unknown_variables(sources: &Sources<'_>, problems: &mut Vec<Problem>) {
         if !known.contains(name) && !is_service_link(name, sources) {
             let hint = nearest_variable(name, known.iter().map(String::as_str));
             problems.push(Problem {
-                place: Source::Variable(name.clone()),
+                source: Source::Variable(name.clone()),
                 setting: None,
                 message: format!("there is no setting of this name{hint}"),
             });

@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use aip_atproto::{Did, Origin};
+use aip_atproto::{BaseUrl, Did, Origin};
 use aip_base::DatabaseUrl;
 use http::HeaderName;
 use ipnet::IpNet;
@@ -20,10 +20,10 @@ use crate::types::{
 settings! {
     /// The listeners, and where the world finds them.
     server: Server {
-        /// The origin under which browsers, apps and PDSs reach this server, without a path;
-        /// https unless it is loopback. Needed unless `listen` is loopback, or `0.0.0.0` or `[::]`
-        /// together with `upstream.development`.
-        external_base: Option<Origin>,
+        /// The address under which browsers, apps and PDSs reach this server, with a path if it
+        /// shares its host with others; https unless it is loopback. Needed unless `listen` is
+        /// loopback, or `0.0.0.0` or `[::]` together with `upstream.development`.
+        external_base: Option<BaseUrl>,
             ["AIP_EXTERNAL_BASE", "EXTERNAL_BASE", "EXTERNAL_HOSTNAME" as bare_host];
         /// Where the public listener listens.
         listen: SocketAddr = "127.0.0.1:8080",

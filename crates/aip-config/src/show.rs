@@ -12,7 +12,7 @@ pub struct DisplayRow {
     /// The text, or a remark in parentheses.
     pub value: String,
     /// Where it stands.
-    pub place: Source,
+    pub source: Source,
 }
 
 impl LoadedConfig {
@@ -32,13 +32,13 @@ impl LoadedConfig {
             DisplayRow {
                 setting: reading.setting.key(),
                 value,
-                place: reading.place.clone(),
+                source: reading.source.clone(),
             }
         });
         let idle = self.older_names.iter().map(|name| DisplayRow {
             setting: (*name).to_owned(),
             value: "(no effect)".to_owned(),
-            place: Source::Variable((*name).to_owned()),
+            source: Source::Variable((*name).to_owned()),
         });
         settings.chain(idle).collect()
     }

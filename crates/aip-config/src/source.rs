@@ -28,7 +28,7 @@ impl fmt::Display for Source {
             Self::Default => f.write_str("default"),
             Self::File { path, line } => write!(f, "{path}:{line}"),
             Self::Variable(name) | Self::Flag(name) => f.write_str(name),
-            Self::FileNamedBy(place) => write!(f, "file named by {place}"),
+            Self::FileNamedBy(source) => write!(f, "file named by {source}"),
         }
     }
 }

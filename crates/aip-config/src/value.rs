@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use aip_atproto::{Did, Origin};
+use aip_atproto::{BaseUrl, Did, Origin};
 use http::HeaderName;
 use ipnet::IpNet;
 use secrecy::SecretString;
@@ -163,6 +163,14 @@ impl Value for SocketAddr {
 }
 
 impl Value for Origin {
+    const SHAPE: Shape = Shape::Text;
+
+    fn parse(text: &str) -> Result<Self, String> {
+        Self::parse(text).map_err(|error| error.to_string())
+    }
+}
+
+impl Value for BaseUrl {
     const SHAPE: Shape = Shape::Text;
 
     fn parse(text: &str) -> Result<Self, String> {

@@ -20,17 +20,17 @@ const NEEDS: &[(&str, &str)] = &[
 /// All of it.
 pub(crate) fn of(reader: &Reader<'_>) -> Vec<Problem> {
     let older = older_names::set(reader.sources()).map(|(name, instead)| Problem {
-        place: Source::Variable(name.to_owned()),
+        source: Source::Variable(name.to_owned()),
         setting: None,
         message: format!("a name of an older version that has no effect: {instead}"),
     });
     let reading = |key: &str| reader.readings.iter().find(|it| it.setting.key() == key);
     let idle = NEEDS.iter().filter_map(|(key, needed)| {
-        let set = reading(key).filter(|it| it.place != Source::Default)?;
+        let set = reading(key).filter(|it| it.source != Source::Default)?;
         let missing = reading(needed)
             .is_some_and(|it| matches!(it.text.as_deref(), None | Some("false" | "0")));
         missing.then(|| Problem {
-            place: set.place.clone(),
+            source: set.source.clone(),
             setting: Some((*key).to_owned()),
             message: format!("has no effect without {needed}"),
         })

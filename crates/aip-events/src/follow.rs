@@ -81,7 +81,8 @@ pub trait Follower: Send + Sync {
     async fn receive(&self, events: Vec<Event>) -> bool;
 
     /// Events were missed, nobody knows which; or whoever followed before may have ended before it had
-    /// done all that was delivered. Whether this was taken: if not, it is told again.
+    /// done all that was delivered. Told once the stream is open, if that begins at no place that is kept: all
+    /// that happens from then on is in it. Whether this was taken: if not, it is told again.
     async fn events_missed(&self) -> bool;
 }
 
@@ -146,12 +147,12 @@ impl Following {
                 missed = true;
                 tokio::time::sleep(self.timing.lead_every).await;
             }
-            missed |= skip_cursor;
-            if missed && !follower.events_missed().await {
+            let cursor = follower.cursor(source).await.filter(|_| !skip_cursor);
+            // Without a place, that is told when the stream is open.
+            if missed && cursor.is_some() && !follower.events_missed().await {
                 tokio::time::sleep(self.timing.lead_every).await;
                 continue;
             }
-            let cursor = follower.cursor(source).await.filter(|_| !skip_cursor);
             let mut progress = Progress::default();
             let began = Instant::now();
             let end = self.run_connection(follower, cursor, &mut progress).await;
@@ -159,9 +160,8 @@ impl Following {
             if let Some(cursor) = progress.delivered {
                 follower.keep_cursor(source, cursor).await;
             }
-            // Without a place to read it from again, what was not taken is lost.
+            missed = progress.missed;
             let is_taken = !matches!(end, End::NotTaken);
-            missed = progress.missed || (!is_taken && cursor.or(progress.delivered).is_none());
             let made_progress = progress.read > cursor || began.elapsed() >= RETRY.cap;
             failures = if made_progress && is_taken {
                 0
@@ -227,6 +227,10 @@ impl Following {
         let server = self.server.as_str();
         tracing::info!(server, cursor, "event stream connected");
         metrics::gauge!("aip_event_stream_connected").set(1.0);
+        // What was before, and what was read of an earlier connection and kept by nobody, is not in the stream.
+        if cursor.is_none() && !follower.events_missed().await {
+            return End::NotTaken;
+        }
         let every = |period: Duration| {
             let mut ticks = interval_at(Instant::now() + period, period);
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

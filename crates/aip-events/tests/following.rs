@@ -130,6 +130,12 @@ impl Drop for Followed {
     }
 }
 
+/// Events are delivered when the connection ends.
+const DELIVERED_AT_THE_END: Timing = Timing {
+    deliver_every: Duration::from_hours(1),
+    ..TIMING
+};
+
 fn following(url: &str, compress: bool) -> Following {
     Following {
         server: url.parse().unwrap(),
@@ -143,7 +149,11 @@ fn following(url: &str, compress: bool) -> Following {
 }
 
 fn follow(url: &str, compress: bool, recorded: RecordingFollower) -> Followed {
-    let (following, recorded) = (following(url, compress), Arc::new(recorded));
+    follow_by(following(url, compress), recorded)
+}
+
+fn follow_by(following: Following, recorded: RecordingFollower) -> Followed {
+    let recorded = Arc::new(recorded);
     let follower = Arc::clone(&recorded);
     let task = tokio::spawn(async move { following.run(&*follower).await });
     Followed { recorded, task }
@@ -315,14 +325,16 @@ async fn notices_that_the_stream_begins_elsewhere_and_errors_of_the_server_are_h
     let info = r#"{"$type":"message","payload":{"$type":"x#info","name":"FutureCursor"}}"#;
     server.raw(info);
     until("the notice", || followed.recorded.missed() == 2).await;
-    // A server that tells it for ever is left, and nobody looks for it again.
+    // A server that tells it for ever is left, and nobody looks for it again. The next stream begins at no
+    // place, which is told, as nothing was read that has one.
     for _ in 0..101 {
         server.raw(info);
     }
     connected(&server, 2).await;
-    assert_eq!(followed.recorded.missed(), 2);
+    until("the new stream", || followed.recorded.missed() == 3).await;
     server.raw(r#"{"$type":"error","error":"ConsumerTooSlow"}"#);
     connected(&server, 3).await;
+    until("the third stream", || followed.recorded.missed() == 4).await;
     server.identity(&did("one"), "one.example");
     until("the event", || {
         followed.recorded.received() == [identity("one")]
@@ -355,6 +367,72 @@ async fn what_is_not_taken_is_read_again() {
         until("both events", || followed.recorded.received() == both).await;
         assert_eq!(followed.recorded.missed(), 1, "{url}");
     }
+}
+
+#[tokio::test]
+async fn what_the_first_stream_loses_is_told_once_the_next_one_is_open() {
+    for at in 0..6 {
+        let server = Jetstream::start().await.unwrap();
+        let (url, compress) = &streams(&server)[at % 3];
+        // What was read is refused while the stream goes on, or when it ends.
+        let timing = if at < 3 { TIMING } else { DELIVERED_AT_THE_END };
+        let following = Following {
+            timing,
+            ..following(url, *compress)
+        };
+        let followed = follow_by(following, RecordingFollower::default());
+        let recorded = &followed.recorded;
+        connected(&server, 1).await;
+        until("the beginning", || recorded.missed() == 1).await;
+        recorded.takes_nothing.store(true, Ordering::SeqCst);
+        if at < 3 {
+            server.identity(&did("one"), "one.example");
+        } else {
+            sent_before_the_cut(&server, "one").await;
+        }
+        until("the refusal", || {
+            recorded.refused.load(Ordering::SeqCst) > 0
+        })
+        .await;
+        // No place is kept at which the event could be read again: whoever is told asks everybody.
+        until("what was lost is told", || recorded.missed() >= 2).await;
+        assert_eq!(*recorded.cursor.lock().unwrap(), None, "{url} {at}");
+        assert_eq!(recorded.received(), []);
+        recorded.takes_nothing.store(false, Ordering::SeqCst);
+        connected(&server, 2).await;
+        if at < 3 {
+            server.identity(&did("two"), "two.example");
+        } else {
+            sent_before_the_cut(&server, "two").await;
+        }
+        until("an event of the next stream", || {
+            recorded.received() == [identity("two")]
+        })
+        .await;
+    }
+}
+
+/// Sends an event, and closes the connection when it is on its way: at the second ping from then on at the
+/// latest.
+async fn sent_before_the_cut(server: &Jetstream, name: &str) {
+    let pings = server.pings();
+    server.identity(&did(name), "x.example");
+    until("two pings", || server.pings() >= pings + 2).await;
+    server.cut();
+}
+
+#[tokio::test]
+async fn nothing_is_said_to_be_missed_before_a_stream_is_open_that_begins_at_no_place() {
+    let nobody = "ws://127.0.0.1:1/subscribe";
+    let followed = follow(nobody, false, RecordingFollower::default());
+    followed.lead_is_checked().await;
+    assert_eq!(followed.recorded.missed(), 0);
+    // From a place that is kept, nothing is missed, but another process may have left something undone.
+    let recorded = RecordingFollower::default();
+    *recorded.cursor.lock().unwrap() = Some(1);
+    let followed = follow(nobody, false, recorded);
+    followed.lead_is_checked().await;
+    assert_eq!(followed.recorded.missed(), 1);
 }
 
 #[tokio::test]

@@ -157,8 +157,12 @@ impl ApiError {
     }
 
     /// The answer, in the format of its endpoint.
-    pub(crate) fn into_response(self, format: ErrorFormat, brand: &str, id: &str) -> Response {
+    pub(crate) fn into_response(mut self, format: ErrorFormat, brand: &str, id: &str) -> Response {
         let message = printable(&self.message);
+        if format == ErrorFormat::Xrpc {
+            self.code = xrpc_code(self.code, self.status);
+            self.report.code = Some(self.code);
+        }
         let mut response = match format {
             ErrorFormat::Page => html(
                 self.status,
@@ -192,6 +196,21 @@ impl ApiError {
         }
         response.extensions_mut().insert(*self.report);
         response
+    }
+}
+
+/// The name that XRPC has for an error, where ours is one of OAuth. What is wrong with an access token is
+/// named as RFC 6750 names it, also at a PDS.
+fn xrpc_code(code: &'static str, status: StatusCode) -> &'static str {
+    match (code, status) {
+        ("invalid_request", StatusCode::PAYLOAD_TOO_LARGE) => "PayloadTooLarge",
+        ("invalid_request", StatusCode::REQUEST_TIMEOUT) => "RequestTimeout",
+        ("invalid_request", _) => "InvalidRequest",
+        ("not_found", _) => "XRPCNotSupported",
+        ("temporarily_unavailable", StatusCode::TOO_MANY_REQUESTS) => "RateLimitExceeded",
+        ("temporarily_unavailable", _) => "NotEnoughResources",
+        ("server_error", _) => "InternalServerError",
+        (code, _) => code,
     }
 }
 

@@ -134,8 +134,12 @@ pub(crate) fn challenge<'a>(
 
 /// Where a client that was refused at a resource learns more (RFC 9728 §5.1).
 pub(crate) fn protected_resource_url(app: &AppState) -> String {
-    app.issuer()
-        .url(Endpoint::ProtectedResourceMetadata.spec().path)
+    let (base, path) = (
+        app.issuer().base(),
+        Endpoint::ProtectedResourceMetadata.spec().path,
+    );
+    // Between the host and the path of the resource (RFC 9728 §3.1).
+    base.origin().join(&format!("{path}{}", base.path()))
 }
 
 /// RFC 9449 §8.2: an answer to a request with a proof carries the nonce for the next one.

@@ -66,7 +66,7 @@ impl AppState {
         browser: &Browser,
         purpose: Purpose<'_>,
     ) -> Result<(), ApiError> {
-        check_origin(incoming.headers(), self.issuer().as_str())?;
+        check_origin(incoming.headers(), self.issuer().origin().as_str())?;
         if self.is_csrf(params, &browser.csrf_binding(), purpose) {
             Ok(())
         } else {
@@ -82,7 +82,7 @@ impl AppState {
         params: &Params,
         purpose: Purpose<'_>,
     ) -> Result<FlowCookie, ApiError> {
-        check_origin(incoming.headers(), self.issuer().as_str())?;
+        check_origin(incoming.headers(), self.issuer().origin().as_str())?;
         let flows = self.flows(incoming);
         if flows.is_empty() {
             return Err(no_cookie());

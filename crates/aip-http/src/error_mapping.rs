@@ -2,7 +2,7 @@
 
 use aip_base::{Blame, HttpError, Share};
 use aip_jose::Alg;
-use aip_oauth::authorize::{PageError, PushError};
+use aip_oauth::authorize::{ClientRequestError, PageError};
 use aip_oauth::client_auth::ClientAuthError;
 use aip_oauth::client_registration::ClientRegistrationError;
 use aip_oauth::dpop::ProofError;
@@ -18,8 +18,8 @@ use aip_xrpc::ForwardError;
 use aip_xrpc::permit::Refusal;
 use aip_xrpc::quota::OverQuota;
 use aip_xrpc::writes::BodyRefusal;
-use http::StatusCode;
 use http::header::{ALLOW, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{Method, StatusCode};
 use strum::IntoEnumIterator as _;
 
 use crate::api_error::{ApiError, printable};
@@ -35,10 +35,12 @@ fn bad_request(code: &'static str, words: impl Into<String>) -> ApiError {
 }
 
 impl From<ClientAuthError> for ApiError {
-    /// RFC 6749 §5.2: 401 with a challenge. Unknown clients and wrong secrets look the same.
+    /// RFC 6749 §5.2: 401 with a challenge. Unknown clients and wrong secrets look the same. Several
+    /// credentials make a malformed request.
     fn from(error: ClientAuthError) -> Self {
         match error {
             ClientAuthError::Storage(error) => error.into(),
+            ClientAuthError::TwoMethods => bad_request("invalid_request", error.to_string()),
             // Whoever knows the secret may know how to present it.
             ClientAuthError::Pinned(_) => Self::caller(
                 StatusCode::UNAUTHORIZED,
@@ -48,7 +50,7 @@ impl From<ClientAuthError> for ApiError {
             .with(WWW_AUTHENTICATE, "Basic realm=\"aip\""),
             ClientAuthError::Missing
             | ClientAuthError::MalformedBasic
-            | ClientAuthError::TwoMethods
+            | ClientAuthError::TwoClients
             | ClientAuthError::Unknown
             | ClientAuthError::WrongMethod { .. }
             | ClientAuthError::WrongSecret(_)
@@ -110,7 +112,8 @@ impl From<ProofError> for ApiError {
         let words = error.to_string();
         match error {
             ProofError::Nonce => bad_request("use_dpop_nonce", words),
-            ProofError::Invalid(_) | ProofError::Missing | ProofError::Replayed => {
+            ProofError::Missing => bad_request("invalid_request", words),
+            ProofError::Invalid(_) | ProofError::Alg(_) | ProofError::Replayed => {
                 bad_request("invalid_dpop_proof", words)
             }
             ProofError::Storage(error) => error.into(),
@@ -118,15 +121,15 @@ impl From<ProofError> for ApiError {
     }
 }
 
-impl From<PushError> for ApiError {
-    /// RFC 9126 §2.3.
-    fn from(error: PushError) -> Self {
+impl From<ClientRequestError> for ApiError {
+    /// RFC 9126 §2.3, RFC 8628 §3.2.
+    fn from(error: ClientRequestError) -> Self {
         match error {
-            PushError::Client(error) => error.into(),
-            PushError::Proof(error) => error.into(),
-            PushError::Redirect(error) => error.into(),
-            PushError::Refused(code, words) => bad_request(code.as_str(), words),
-            PushError::Storage(error) => error.into(),
+            ClientRequestError::Client(error) => error.into(),
+            ClientRequestError::Proof(error) => error.into(),
+            ClientRequestError::Redirect(error) => error.into(),
+            ClientRequestError::Refused(code, words) => bad_request(code.as_str(), words),
+            ClientRequestError::Storage(error) => error.into(),
         }
     }
 }
@@ -258,16 +261,13 @@ impl From<AppPasswordError> for ApiError {
 
 impl From<PageError> for ApiError {
     fn from(error: PageError) -> Self {
-        let words = error.to_string();
+        let (code, words) = (error.code(), error.to_string());
         match error {
             PageError::UnknownRedirect(uri) => Self::unregistered(words, &uri),
-            PageError::UnknownRequestUri => bad_request("invalid_request_uri", words),
             PageError::ClientDocument(why) => Self::request(words)
                 .with_detail(Blame::Caller, format!("the client's document: {why}"))
                 .for_developers(vec![("The document at the client_id", why)]),
-            PageError::NoClient | PageError::UnknownClient | PageError::NoRedirect => {
-                Self::request(words)
-            }
+            _ => bad_request(code, words),
         }
     }
 }
@@ -322,7 +322,10 @@ impl Challenge<'_> {
             ResourceError::Pairwise => self.scope(&words),
             ResourceError::NoProof
             | ResourceError::Proof(
-                ProofError::Invalid(_) | ProofError::Missing | ProofError::Replayed,
+                ProofError::Invalid(_)
+                | ProofError::Missing
+                | ProofError::Alg(_)
+                | ProofError::Replayed,
             ) => self.error("invalid_dpop_proof", &words),
             ResourceError::Proof(ProofError::Nonce) => self.error("use_dpop_nonce", &words),
             ResourceError::Proof(ProofError::Storage(error)) | ResourceError::Storage(error) => {
@@ -416,6 +419,9 @@ impl Challenge<'_> {
         let problem = ApiError::caller(status, "InvalidRequest", words);
         match refusal {
             // RFC 9110 §15.5.6.
+            Refusal::Verb { expected, .. } if *expected == Method::GET => {
+                problem.with(ALLOW, "GET, HEAD")
+            }
             Refusal::Verb { expected, .. } => problem.with(ALLOW, expected.as_str()),
             _ => problem,
         }

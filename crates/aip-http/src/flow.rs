@@ -7,14 +7,14 @@ use aip_atproto::{Did, ScopeSet, for_upstream};
 use aip_base::{RequestNotes, RowId};
 use aip_keys::TokenHash;
 use aip_oauth::AuthorizationServer;
-use aip_oauth::authorize::{Refusal, RefusalCode, ValidRequest};
+use aip_oauth::authorize::{RefusalCode, ValidRequest};
 use aip_oauth::decision::Approved;
 use aip_oauth::interaction::{ConsentReason, InteractionInput, consent_reason, granted_scope};
 use aip_storage::StorageError;
 use aip_storage::browser::BrowserAccount;
 use aip_storage::client::Client;
 use aip_storage::prompt::Prompt;
-use aip_storage::request::{AuthorizationRequest, Delivery, OpenRequest, RequestAccount, SignedIn};
+use aip_storage::request::{AuthorizationRequest, OpenRequest, RequestAccount, SignedIn};
 use aip_storage::upstream::EndReason;
 use axum::response::Response;
 
@@ -280,28 +280,14 @@ impl AppState {
         Ok(to_app(self, &self.server().refuse(&refusal)))
     }
 
-    /// Tells the app that it gets nothing for a request that no browser has begun. If it was
-    /// pushed, its `request_uri` is spent by that; if it is a device's, so is its code.
+    /// Tells the app that it gets nothing for a request that no browser has begun.
     pub(crate) async fn refuse_unstored(
         &self,
         valid: &ValidRequest,
         code: RefusalCode,
         detail: &str,
     ) -> Result<Response, ApiError> {
-        if let Some(request_uri) = valid.request_uri {
-            self.storage()
-                .drop_pushed_request(&request_uri.hash)
-                .await?;
-        }
-        if let Delivery::Device(device) = &valid.params.delivery {
-            self.storage().refuse_device(device, self.now()).await?;
-        }
-        let refusal = Refusal {
-            client_id: valid.client.id.clone(),
-            delivery: valid.params.delivery.clone(),
-            code,
-            detail: detail.to_owned(),
-        };
+        let refusal = self.server().refuse_unbegun(valid, code, detail).await?;
         Ok(refused(self, &refusal))
     }
 

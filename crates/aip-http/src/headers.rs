@@ -24,11 +24,13 @@ const INERT_CONTENT_POLICY: HeaderValue =
 const ALLOWED_HEADERS: HeaderValue =
     HeaderValue::from_static("Authorization, Content-Type, DPoP, *");
 
-/// Headers that scripts may read: without them no DPoP client works in a browser.
+/// Headers that scripts may read: without them no DPoP client works in a browser, and nobody can
+/// go on with a download or ask whether an answer still holds.
 const EXPOSED_HEADERS: HeaderValue = HeaderValue::from_static(
     "DPoP-Nonce, WWW-Authenticate, Retry-After, X-Request-Id, RateLimit-Limit, \
      RateLimit-Remaining, RateLimit-Reset, RateLimit-Policy, Atproto-Repo-Rev, \
-     Atproto-Content-Labelers",
+     Atproto-Content-Labelers, ETag, Accept-Ranges, Content-Range, Content-Encoding, \
+     Content-Disposition, Location",
 );
 
 /// What chooses an answer to one caller, besides the address (RFC 9110 §12.5.5): the caller, and

@@ -9,6 +9,7 @@
 mod account_names;
 mod api_error;
 mod assets;
+mod base_path;
 mod bearer;
 mod browser;
 mod caller;
@@ -58,4 +59,4 @@ pub use serve::router;
 pub use service_auth::ServiceIdentity;
 pub use state::{AppState, Parts};
 pub use upstream_document::UpstreamDocument;
-pub use v1_names::V1Names;
+pub use v1_names::{V1Names, is_at_origins};

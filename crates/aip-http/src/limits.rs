@@ -1,4 +1,4 @@
-//! Rate limits: what is limited, by how much, and why. By the network of the caller, by the client
+//! Rate limits. By the network of the caller, by the client
 //! that it says it is, or by the account or grant of its token, over all replicas.
 //!
 //! What goes well costs nothing here: calls are counted where they make others work (sign-ins), or
@@ -18,48 +18,14 @@ use quick_cache::sync::Cache;
 use crate::api_error::ApiError;
 use crate::caller::Caller;
 
-/// Something that is limited.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Limit {
-    /// Sign-ins that begin. Each asks servers that the caller names, several times.
-    SignIns,
-    /// Failed authentications of clients, by network: whoever guesses secrets does it slowly.
-    ClientFailuresPerNetwork,
-    /// Failed authentications of one client, from wherever they come.
-    ClientFailuresPerClient,
-    /// Requests pushed in the name of clients that cannot prove who they are, by network. Each is
-    /// a row.
-    PushedRequestsPerNetwork,
-    /// Requests pushed by one client that proved who it is.
-    PushedRequestsPerClient,
-    /// Device codes given in the name of clients that cannot prove who they are, by network. Each is
-    /// a row for a day.
-    DeviceCodesPerNetwork,
-    /// Device codes given to one client that proved who it is.
-    DeviceCodesPerClient,
-    /// Client assertions signed in the name of clients that cannot prove who they are, by network.
-    Assertions,
-    /// Client assertions signed for one client that proved who it is.
-    AssertionsOfClient,
-    /// Clients that register themselves where anybody may, by network. Each is a row.
-    Registrations,
-    /// Documents of clients that are read, by network. Each is a request to a site that the caller
-    /// names.
-    ClientDocuments,
-    /// Registration access tokens that were wrong, by network.
-    RegistrationFailures,
-    /// User codes that were entered, right or wrong, by network: whoever guesses them does it slowly
-    /// (RFC 8628 §5.1).
-    UserCodes,
-    /// App passwords that were given, right or wrong, by network. Each is tried at a PDS.
-    AppPasswords,
-    /// App passwords that one app gave for one account: whoever guesses them does it slowly, and uses up
-    /// what no other app has.
-    AppPasswordsPerAccount,
-    /// Refused app passwords that are written to the audit log, of one app and account.
-    AuditedRefusals,
-    /// Tokens and keys of sessions handed out under one grant, each time with secrets that are opened.
-    CredentialsPerGrant,
+/// Something that is limited: one address of the Internet, or one client, may do it `burst` times at
+/// once, and once more `every` so often. Limits are generous for a household and for an office; many
+/// people behind one address sign in once in months. What one endpoint alone limits is said there.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limit {
+    name: &'static str,
+    quota: Quota,
+    message: &'static str,
 }
 
 /// What is counted together.
@@ -75,158 +41,51 @@ pub(crate) enum LimitKey<'a> {
     Grant(RowId),
 }
 
-/// By how much something is limited.
-struct Rule {
-    /// Its name in keys and metrics.
-    name: &'static str,
-    /// For one address of the Internet, or one client.
-    quota: Quota,
-    /// What a person or a program is shown.
-    message: &'static str,
-}
-
 impl Limit {
-    /// The table. Generous for a household and for an office; many people behind one address
-    /// sign in once in months.
-    #[expect(clippy::too_many_lines, reason = "a table, with a row for each limit")]
-    const fn rule(self) -> Rule {
-        match self {
-            Self::SignIns => Rule {
-                name: "sign_ins",
-                quota: Quota {
-                    burst: 60,
-                    every: Duration::from_secs(1),
-                },
-                message: "Too many sign-ins were begun from your network.",
-            },
-            Self::ClientFailuresPerNetwork => Rule {
-                name: "client_failures",
-                quota: Quota {
-                    burst: 60,
-                    every: Duration::from_secs(1),
-                },
-                message: "Too many client authentications from your network failed.",
-            },
-            Self::ClientFailuresPerClient => Rule {
-                name: "failures_of_client",
-                quota: Quota {
-                    burst: 60,
-                    every: Duration::from_secs(1),
-                },
-                message: "Too many authentications of this client failed.",
-            },
-            Self::PushedRequestsPerNetwork => Rule {
-                name: "pushed_requests",
-                quota: Quota {
-                    burst: 60,
-                    every: Duration::from_secs(1),
-                },
-                message: "Too many requests were pushed from your network.",
-            },
-            Self::PushedRequestsPerClient => Rule {
-                name: "pushed_requests_of_client",
-                quota: Quota {
-                    burst: 1000,
-                    every: Duration::from_millis(10),
-                },
-                message: "This client pushed too many requests.",
-            },
-            Self::DeviceCodesPerNetwork => Rule {
-                name: "device_codes",
-                quota: Quota {
-                    burst: 20,
-                    every: Duration::from_secs(10),
-                },
-                message: "Too many devices of your network asked for a code.",
-            },
-            Self::DeviceCodesPerClient => Rule {
-                name: "device_codes_of_client",
-                quota: Quota {
-                    burst: 100,
-                    every: Duration::from_secs(1),
-                },
-                message: "Too many devices of this client asked for a code.",
-            },
-            Self::Assertions => Rule {
-                name: "assertions",
-                quota: Quota {
-                    burst: 60,
-                    every: Duration::from_secs(1),
-                },
-                message: "Too many client assertions were asked for from your network.",
-            },
-            Self::AssertionsOfClient => Rule {
-                name: "assertions_of_client",
-                quota: Quota {
-                    burst: 1000,
-                    every: Duration::from_millis(10),
-                },
-                message: "This client asked for too many client assertions.",
-            },
-            Self::Registrations => Rule {
-                name: "registrations",
-                quota: Quota {
-                    burst: 10,
-                    every: Duration::from_mins(1),
-                },
-                message: "Too many apps were registered from your network.",
-            },
-            Self::ClientDocuments => Rule {
-                name: "client_documents",
-                quota: Quota {
-                    burst: 20,
-                    every: Duration::from_secs(10),
-                },
-                message: "Too many new apps were used from your network.",
-            },
-            Self::RegistrationFailures => Rule {
-                name: "registration_failures",
-                quota: Quota {
-                    burst: 60,
-                    every: Duration::from_secs(1),
-                },
-                message: "Too many registration tokens from your network were wrong.",
-            },
-            Self::UserCodes => Rule {
-                name: "user_codes",
-                quota: Quota {
-                    burst: 10,
-                    every: Duration::from_secs(30),
-                },
-                message: "Too many codes were entered from your network.",
-            },
-            Self::AppPasswords => Rule {
-                name: "app_passwords",
-                quota: Quota {
-                    burst: 60,
-                    every: Duration::from_secs(1),
-                },
-                message: "Too many app passwords were given from your network.",
-            },
-            Self::AppPasswordsPerAccount => Rule {
-                name: "app_passwords_of_account",
-                quota: Quota {
-                    burst: 10,
-                    every: Duration::from_mins(1),
-                },
-                message: "This app gave too many app passwords for this account.",
-            },
-            Self::AuditedRefusals => Rule {
-                name: "noted_refusals",
-                quota: Quota {
-                    burst: 1,
-                    every: Duration::from_mins(1),
-                },
-                message: "Too many refusals were noted.",
-            },
-            Self::CredentialsPerGrant => Rule {
-                name: "credentials_of_grant",
-                quota: Quota {
-                    burst: 60,
-                    every: Duration::from_secs(1),
-                },
-                message: "This app asked for its credentials too often; it can use them until `expires_at`.",
-            },
+    /// Sign-ins that begin. Each asks servers that the caller names, several times.
+    pub(crate) const SIGN_INS: Self = Self::new(
+        "sign_ins",
+        60,
+        Duration::from_secs(1),
+        "Too many sign-ins were begun from your network.",
+    );
+
+    /// Failed authentications of clients, by network: whoever guesses secrets does it slowly.
+    pub(crate) const CLIENT_FAILURES_PER_NETWORK: Self = Self::new(
+        "client_failures",
+        60,
+        Duration::from_secs(1),
+        "Too many client authentications from your network failed.",
+    );
+
+    /// Failed authentications of one client, from wherever they come.
+    pub(crate) const CLIENT_FAILURES_PER_CLIENT: Self = Self::new(
+        "failures_of_client",
+        60,
+        Duration::from_secs(1),
+        "Too many authentications of this client failed.",
+    );
+
+    /// Documents of clients that are read, by network. Each is a request to a site that the caller
+    /// names.
+    pub(crate) const CLIENT_DOCUMENTS: Self = Self::new(
+        "client_documents",
+        20,
+        Duration::from_secs(10),
+        "Too many new apps were used from your network.",
+    );
+
+    /// `name` is its own, in keys and metrics; `message` is what a person or a program is shown.
+    pub(crate) const fn new(
+        name: &'static str,
+        burst: u32,
+        every: Duration,
+        message: &'static str,
+    ) -> Self {
+        Self {
+            name,
+            quota: Quota { burst, every },
+            message,
         }
     }
 }
@@ -287,7 +146,7 @@ impl RateLimiter {
     /// Counts a call. For how long there is none, if this is one too many.
     async fn take(&self, limit: Limit, key: LimitKey<'_>, now: Timestamp) -> Option<Duration> {
         let rates = self.rates.as_ref()?;
-        let Rule { name, quota, .. } = limit.rule();
+        let Limit { name, quota, .. } = limit;
         let (key, quota) = match key {
             LimitKey::Network(caller) if !caller.is_public() => {
                 (caller.network(), for_private_network(quota))
@@ -327,7 +186,7 @@ fn for_private_network(quota: Quota) -> Quota {
 
 /// 429 (RFC 6585 §4). OAuth has no code for it; `temporarily_unavailable` says what to do.
 fn refused(limit: Limit, wait: Duration) -> ApiError {
-    let Rule { name, message, .. } = limit.rule();
+    let Limit { name, message, .. } = limit;
     metrics::counter!("aip_rate_limited_total", "limit" => name).increment(1);
     let seconds = wait.as_micros().div_ceil(1_000_000);
     let unit = if seconds == 1 { "second" } else { "seconds" };
@@ -377,7 +236,7 @@ mod tests {
     }
 
     const NOW: Timestamp = Timestamp::from_secs(1_767_225_600);
-    const LIMIT: Limit = Limit::SignIns;
+    const LIMIT: Limit = Limit::SIGN_INS;
 
     fn caller() -> LimitKey<'static> {
         let mut extensions = Extensions::new();
@@ -409,6 +268,32 @@ mod tests {
         let client = LimitKey::Client("app");
         assert!(limiter.count(LIMIT, client, NOW).await.is_err());
         assert_eq!(asked.0.load(Ordering::Relaxed), 3, "a client is no network");
+    }
+
+    /// Two of one name would count together.
+    #[test]
+    fn every_limit_has_a_name_of_its_own() {
+        let mut folders = vec![concat!(env!("CARGO_MANIFEST_DIR"), "/src").into()];
+        let mut names = Vec::new();
+        while let Some(folder) = folders.pop() {
+            for file in std::fs::read_dir::<std::path::PathBuf>(folder).unwrap() {
+                let path = file.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                    continue;
+                }
+                let text = std::fs::read_to_string(path).unwrap();
+                let limits = text.split("Limit = ").skip(1);
+                let limits = limits
+                    .filter(|it| it.starts_with("Limit::new(") || it.starts_with("Self::new("));
+                names.extend(limits.map(|it| it.split('"').nth(1).unwrap().to_owned()));
+            }
+        }
+        let all = names.len();
+        assert!(all > 10, "{names:?}");
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), all, "{names:?}");
     }
 
     #[tokio::test]

@@ -19,6 +19,7 @@ use strum::IntoEnumIterator as _;
 use tracing::Instrument as _;
 
 use crate::api_error::ApiError;
+use crate::base_path;
 use crate::endpoint::{BODY_LIMIT, Endpoint, ErrorFormat, Payload, Spec};
 use crate::endpoints::dispatch;
 use crate::headers;
@@ -38,15 +39,18 @@ const JSON_TYPE: &str = "application/json";
 pub fn router(app: AppState) -> Router {
     let mut router = Router::new();
     for endpoint in Endpoint::iter().filter(|it| app.mounts(*it)) {
-        let handler = move |State(app): State<AppState>, request: Request| async move {
+        let handler = move |State(app): State<AppState>, mut request: Request| async move {
             let spec = endpoint.spec();
+            base_path::strip(app.issuer().base().path(), endpoint, &mut request);
             if spec.inert || spec.payload == Payload::Stream {
                 serve(&app, Some(endpoint), request).await
             } else {
                 serve_to_completion(app, endpoint, request).await
             }
         };
-        router = router.route(endpoint.spec().path, any(handler));
+        for path in base_path::paths(app.issuer().base().path(), endpoint) {
+            router = router.route(&path, any(handler));
+        }
     }
     router
         .fallback(|State(app): State<AppState>, request: Request| async move {
@@ -74,7 +78,7 @@ async fn serve(app: &AppState, endpoint: Option<Endpoint>, request: Request) -> 
     let proxies = &app.parts().proxies;
     proxies.warn_of_untrusted_proxy(request.extensions(), request.headers());
     let spec = endpoint.map(Endpoint::spec);
-    let format = spec.map_or_else(|| preferred(request.headers()), |spec| spec.errors);
+    let format = spec.map_or_else(|| preferred(app, &request), |spec| spec.errors);
     // In a box, as it is large and each of its wrappers would hold it anew.
     let answer = Box::pin(answer(app, endpoint, request));
     let answer = AssertUnwindSafe(answer).catch_unwind();
@@ -84,6 +88,9 @@ async fn serve(app: &AppState, endpoint: Option<Endpoint>, request: Request) -> 
         .unwrap_or_else(|_| Err(ApiError::internal("a handler panicked")));
     let mut response =
         answer.unwrap_or_else(|problem| problem.into_response(format, app.brand(), &line.id));
+    if format == ErrorFormat::Page {
+        response = base_path::add(app, response).await;
+    }
     headers::finish(&mut response, spec.as_ref(), app.is_https(), &line.id);
     line.end(&response);
     response
@@ -113,7 +120,8 @@ async fn answer(
         )
         .with(ALLOW, &spec.allow()));
     }
-    if request.method() == Method::HEAD && !spec.inert {
+    // What streams through is answered by whoever it is for, and there `HEAD` has no effect either.
+    if request.method() == Method::HEAD && !spec.inert && spec.payload != Payload::Stream {
         return Ok(headers::head(&spec));
     }
     if let Some(location) = host::canonical(app, &spec, &request) {
@@ -199,8 +207,14 @@ async fn read_body(
 }
 
 /// A page for those who ask for one, where the path does not tell.
-fn preferred(headers: &HeaderMap) -> ErrorFormat {
-    let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok());
+fn preferred(app: &AppState, request: &Request) -> ErrorFormat {
+    let path = request.uri().path();
+    let below = path.strip_prefix(app.issuer().base().path());
+    if below.unwrap_or(path).starts_with("/xrpc/") {
+        return ErrorFormat::Xrpc;
+    }
+    let accept = request.headers().get(ACCEPT);
+    let accept = accept.and_then(|value| value.to_str().ok());
     if accept.is_some_and(|accept| accept.contains("text/html")) {
         ErrorFormat::Page
     } else {

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use aip_atproto::{Did, DidDocument, Origin, SigningKeyKind};
+use aip_atproto::{BaseUrl, Did, DidDocument, SigningKeyKind};
 use aip_base::RequestNotes;
 use aip_jose::service_token::{
     Expected, ServiceTokenError, VerifiedServiceToken, claimed_issuer, verify,
@@ -43,15 +43,16 @@ pub struct ServiceIdentity {
 pub(crate) struct Admin(Did);
 
 impl ServiceIdentity {
-    /// At that base, for these administrators. Only an origin without a port has a DID, or one of
-    /// `localhost` (<https://atproto.com/specs/did#blessed-did-methods>).
-    pub fn new(base: &Origin, admins: Vec<Did>) -> Self {
-        let host = base.host();
-        let name = match (base.is_https(), base.port()) {
+    /// At that base, for these administrators. Only a base without port and path has a DID, or one
+    /// of `localhost` (<https://atproto.com/specs/did#blessed-did-methods>).
+    pub fn new(base: &BaseUrl, admins: Vec<Did>) -> Self {
+        let host = base.origin().host();
+        let name = match (base.is_https(), base.origin().port()) {
             (true, 443) => host.to_owned(),
             (_, port) => format!("{host}%3A{port}"),
         };
-        let did = Did::parse(&format!("did:web:{name}")).ok();
+        let did = Did::parse(&format!("did:web:{name}"));
+        let did = did.ok().filter(|_| base.path().is_empty());
         Self { did, admins }
     }
 
@@ -209,6 +210,8 @@ mod tests {
             ("http://127.0.0.1:8080", None),
             ("http://[::1]:8080", None),
             ("https://192.0.2.1", None),
+            ("https://aip.example.org/sign-in", None),
+            ("https://localhost/sign-in", None),
         ] {
             let service = ServiceIdentity::new(&base.parse().unwrap(), Vec::new());
             assert_eq!(service.did().map(Did::as_str), did, "{base}");

@@ -49,7 +49,7 @@ impl SignInForm<'_> {
         if let Err(error) = SubjectInput::parse(self.subject) {
             return self.show_again(app, incoming, error.into()).await;
         }
-        app.count(Limit::SignIns, incoming).await?;
+        app.count(Limit::SIGN_INS, incoming).await?;
         let browser = match self.browser {
             Some(browser) => browser.session.id,
             None => app.flow_session(self.flow).await?,

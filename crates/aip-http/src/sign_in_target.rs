@@ -128,7 +128,7 @@ impl SignInTarget {
         let sent = sent.ok_or_else(request_gone)?;
         let field = field.to_owned();
         app.read_client_document(incoming, &sent).await?;
-        Ok(match app.server().check_authorization(&sent).await {
+        Ok(match app.server().check_authorization_again(&sent).await {
             Ok(valid) => Ok(Self::UnstoredRequest(Box::new(UnstoredRequest {
                 field,
                 valid,
@@ -206,16 +206,8 @@ impl SignInTarget {
             Self::UnstoredRequest(carried) => carried,
         };
         let token = Self::token(app, flow, &carried.field);
-        let request = app.server().request_of(&carried.valid, browser, token);
-        let is_first = match request.pushed {
-            Some(_) => {
-                app.storage()
-                    .begin_pushed_request(&request, app.now())
-                    .await?
-            }
-            None => app.storage().put_request(&request).await?,
-        };
-        if is_first {
+        let begun = app.server().begin_request(&carried.valid, browser, token);
+        if let Some(request) = begun.await? {
             let pending = Pending::new(request, Arc::clone(&carried.valid.client), browser);
             return Ok(Some(StoredRequest::Live(Box::new(pending))));
         }

@@ -178,7 +178,7 @@ impl AppState {
         let Some(due) = self.server().due_document(params).await? else {
             return Ok(());
         };
-        match self.count(Limit::ClientDocuments, incoming).await {
+        match self.count(Limit::CLIENT_DOCUMENTS, incoming).await {
             Ok(()) => Ok(self.server().read_document(due).await?),
             Err(_) if due.is_known() => Ok(()),
             Err(refused) => Err(refused),
@@ -203,10 +203,12 @@ impl AppState {
         incoming: &IncomingRequest,
         client: Option<&str>,
     ) -> Result<(), ApiError> {
-        let by_network = self.count(Limit::ClientFailuresPerNetwork, incoming).await;
+        let by_network = self
+            .count(Limit::CLIENT_FAILURES_PER_NETWORK, incoming)
+            .await;
         let by_client = match client {
             Some(id) => {
-                self.count_for_client(Limit::ClientFailuresPerClient, id)
+                self.count_for_client(Limit::CLIENT_FAILURES_PER_CLIENT, id)
                     .await
             }
             None => Ok(()),

@@ -2,6 +2,7 @@
 
 use aip_atproto::Origin;
 use aip_storage::client::ClientId;
+use url::Url;
 
 use crate::upstream_document::UpstreamDocument;
 
@@ -33,6 +34,43 @@ impl V1Names {
             default_destination: None,
             development: false,
             client_metadata: None,
+        }
+    }
+}
+
+/// Whether a sign-in of an app of AIP v1 may end at this URL, by its origin: at every one if there are none.
+pub fn is_at_origins(origins: &[Origin], url: &str) -> bool {
+    let origin = Url::parse(url)
+        .ok()
+        .and_then(|url| Origin::parse(&url.origin().ascii_serialization()).ok());
+    origins.is_empty() || origin.is_some_and(|origin| origins.contains(&origin))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_destination_is_at_an_exact_origin() {
+        let origins =
+            ["https://app.example", "http://127.0.0.1:3000"].map(|it| it.parse().unwrap());
+        for (url, allowed) in [
+            ("https://app.example/", true),
+            ("https://app.example:443/x?y=z", true),
+            ("http://127.0.0.1:3000/cb", true),
+            ("https://app.example.evil.example/", false),
+            ("https://evil.example/?https://app.example", false),
+            ("https://app.example@evil.example/", false),
+            ("https://sub.app.example/", false),
+            ("https://app.example:8443/", false),
+            ("http://app.example/", false),
+            ("http://127.0.0.1/cb", false),
+            ("com.example.app:/cb", false),
+            ("//app.example/", false),
+            ("", false),
+        ] {
+            assert_eq!(is_at_origins(&origins, url), allowed, "{url}");
+            assert!(is_at_origins(&[], url), "{url}");
         }
     }
 }

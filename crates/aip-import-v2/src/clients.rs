@@ -6,11 +6,13 @@ use aip_atproto::{Scope, ScopeSet};
 use aip_base::Timestamp;
 use aip_jose::JwkSet;
 use aip_oauth::imported::ImportedClient;
+use aip_oauth::registration::{MAX_REDIRECTS, fitting_name};
 use aip_oauth::{MAX_ACCESS_TTL, MAX_REFRESH_TTL};
 use aip_storage::client::{
     ApplicationType, ClientAuthMethod, ClientId, ClientKeys, ClientSettings, GrantType,
     InvalidClientId, InvalidGrantTypes, RedirectTarget, RedirectUri,
 };
+use secrecy::ExposeSecret as _;
 
 use crate::rows::ClientRow;
 
@@ -37,6 +39,8 @@ pub(crate) fn convert(row: ClientRow, default_scope: &ScopeSet) -> Result<Conver
         )
     })?;
     let secret = row.secret.filter(|_| auth_method.uses_secret());
+    // Whoever knows the id would know it.
+    let secret = secret.filter(|it| !it.expose_secret().trim().is_empty());
     if auth_method.uses_secret() && secret.is_none() {
         return Err(format!(
             "token_endpoint_auth_method is `{}` and there is no client_secret",
@@ -83,7 +87,7 @@ pub(crate) fn convert(row: ClientRow, default_scope: &ScopeSet) -> Result<Conver
         _ => None,
     };
     let settings = ClientSettings {
-        name: row.name,
+        name: name(&id, &row.name, &mut notes),
         application_type: application_type(row.application_type.as_deref(), &redirect_uris)?,
         auth_method,
         keys,
@@ -134,6 +138,20 @@ fn strings(json: &str, column: &str) -> Result<Vec<String>, String> {
     serde_json::from_str(json).map_err(|_| format!("{column} is not an array of strings"))
 }
 
+/// What people are shown for the app. One that is called what no app may be called here is shown by its id.
+fn name(id: &ClientId, name: &str, notes: &mut Vec<String>) -> String {
+    let fitting = fitting_name(name);
+    if fitting.as_deref() == Some(name.trim()) {
+        return name.trim().to_owned();
+    }
+    let shown = fitting.or_else(|| fitting_name(id.as_str()));
+    let shown = shown.unwrap_or_else(|| "App".to_owned());
+    notes.push(format!(
+        "client {id}: people see `{shown}`, as its name is empty, too long, or has characters that are not seen"
+    ));
+    shown
+}
+
 /// Those that may be registered, at least one where there is any; the others are noted.
 fn redirect_uris(
     id: &ClientId,
@@ -144,6 +162,10 @@ fn redirect_uris(
     let mut bad = Vec::new();
     for uri in strings(json, "redirect_uris")? {
         match uri.parse() {
+            Ok(uri) if good.contains(&uri) => {}
+            Ok(_) if good.len() == MAX_REDIRECTS => bad.push(format!(
+                "redirect URI `{uri}`: an app has at most {MAX_REDIRECTS}"
+            )),
             Ok(uri) => good.push(uri),
             Err(error) => bad.push(format!("redirect URI `{uri}`: {error}")),
         }
@@ -207,8 +229,6 @@ fn bounded_lifetime(
 
 #[cfg(test)]
 mod tests {
-    use secrecy::ExposeSecret as _;
-
     use super::*;
 
     fn row() -> ClientRow {
@@ -268,6 +288,69 @@ mod tests {
         for words in ["exactly", "/#f", "of-a-future", "864000"] {
             let told = notes.iter().filter(|it| it.contains(words));
             assert_eq!(told.count(), 1, "{words}: {notes:?}");
+        }
+    }
+
+    #[test]
+    fn a_secret_that_is_empty_is_none() {
+        for secret in ["", " ", "\t\n"] {
+            for method in ["client_secret_basic", "client_secret_post"] {
+                let row = ClientRow {
+                    secret: Some(secret.into()),
+                    auth_method: method.to_owned(),
+                    ..row()
+                };
+                let refused = convert(row, &ScopeSet::default()).err().unwrap();
+                assert!(refused.contains("there is no client_secret"), "{refused}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_name_that_no_app_may_have_costs_nobody_their_sessions() {
+        let long = "x".repeat(300);
+        let shortened = "x".repeat(100);
+        for (name, shown) in [
+            ("", "app"),
+            ("  ", "app"),
+            ("\u{202e}\u{200b}", "app"),
+            ("Good\u{202e}dooG", "GooddooG"),
+            ("two\nlines", "twolines"),
+            (&long, &shortened),
+        ] {
+            let Converted { client, notes } = converted(ClientRow {
+                name: name.to_owned(),
+                ..row()
+            });
+            assert_eq!(client.settings.name, shown, "{name:?}");
+            let told = notes.iter().filter(|it| it.contains("people see"));
+            assert_eq!(told.count(), 1, "{notes:?}");
+        }
+        let Converted { client, notes } = converted(ClientRow {
+            name: " App \u{e9}".to_owned(),
+            ..row()
+        });
+        assert_eq!(client.settings.name, "App \u{e9}");
+        assert_eq!(notes, [""; 0]);
+    }
+
+    #[test]
+    fn redirect_uris_count_once_and_those_beyond_20_are_noted() {
+        let uris = |numbers: &[usize]| {
+            let uri = |n: &usize| format!("\"https://app.example/{n}\"");
+            format!(
+                "[{}]",
+                numbers.iter().map(uri).collect::<Vec<_>>().join(",")
+            )
+        };
+        let many: Vec<usize> = (0..25).collect();
+        for (numbers, taken, noted) in [(&[1, 1, 2, 1][..], 2, 0), (&many, 20, 5)] {
+            let Converted { client, notes } = converted(ClientRow {
+                redirect_uris: uris(numbers),
+                ..row()
+            });
+            assert_eq!(client.settings.redirect_uris.len(), taken);
+            assert_eq!(notes.len(), noted, "{notes:?}");
         }
     }
 

@@ -10,7 +10,7 @@ use aip_storage::imports::{HeldGrant, HeldToken, HeldTokenKind};
 use crate::clients::without_credentials;
 use crate::instant;
 use crate::report::{Reason, Report};
-use crate::rows::AppToken;
+use crate::rows::{AppToken, SessionRow};
 use crate::sessions::{Converter, RowError, row_error};
 
 /// How long a refresh token lives that v2 gave no end: the default of v2's clients.
@@ -100,6 +100,22 @@ pub(crate) fn well_formed(
         report.skip_row(table, row, Reason::BadToken, detail);
     }
     good
+}
+
+/// Tells of the tokens of a session that are not read, as there are enough newer ones.
+pub(crate) fn report_older_tokens(row: &SessionRow, name: &str, report: &mut Report) {
+    for (table, read, total) in [
+        ("access_tokens", row.access.len(), row.access_total),
+        ("refresh_tokens", row.refresh.len(), row.refresh_total),
+    ] {
+        let read = i64::try_from(read).unwrap_or(i64::MAX);
+        let older = total.saturating_sub(read);
+        if older > 0 {
+            let detail = format!("{older} tokens are older than the newest {read}, which are read");
+            let row = format!("tokens of {name}");
+            report.skip_row(table, row, Reason::OlderTokens, detail);
+        }
+    }
 }
 
 fn scope_of(token: &AppToken, upstream: &ScopeSet) -> Result<ScopeSet, RowError> {

@@ -94,6 +94,8 @@ pub enum Reason {
     OtherUpstreamClient,
     /// A token that v2 does not give out so.
     BadToken,
+    /// Tokens of a session that has newer ones, as many as are taken.
+    OlderTokens,
     /// A token of a client itself: it asks for a new one by itself.
     ClientCredentials,
     /// A token whose session is not there.

@@ -64,9 +64,10 @@ pub(crate) const SESSIONS: &str = concat!(
     began!("created_at"),
     ", 'expires_at', ",
     micros!("expires_at"),
-    ", 'dpop_jkt', dpop_jkt) ORDER BY created_at DESC, token)::text AS tokens
+    ", 'dpop_jkt', dpop_jkt) ORDER BY created_at DESC, token)::text AS tokens, max(total) AS total
          FROM (SELECT *, row_number() OVER (PARTITION BY session_id
-                 ORDER BY created_at DESC, token) AS place
+                 ORDER BY created_at DESC, token) AS place,
+                 count(*) OVER (PARTITION BY session_id) AS total
              FROM access_tokens
              WHERE NOT revoked AND session_id IS NOT NULL AND user_id IS NOT NULL
                  AND expires_at > ",
@@ -78,9 +79,10 @@ pub(crate) const SESSIONS: &str = concat!(
     began!("created_at"),
     ", 'expires_at', ",
     micros!("expires_at"),
-    ", 'dpop_jkt', dpop_jkt) ORDER BY created_at DESC, token)::text AS tokens
+    ", 'dpop_jkt', dpop_jkt) ORDER BY created_at DESC, token)::text AS tokens, max(total) AS total
          FROM (SELECT r.*, a.dpop_jkt, row_number() OVER (PARTITION BY r.session_id
-                 ORDER BY r.created_at DESC, r.token) AS place
+                 ORDER BY r.created_at DESC, r.token) AS place,
+                 count(*) OVER (PARTITION BY r.session_id) AS total
              FROM refresh_tokens r LEFT JOIN access_tokens a ON a.token = r.access_token
              WHERE NOT r.revoked AND r.session_id IS NOT NULL
                  AND (r.expires_at IS NULL OR r.expires_at > ",
@@ -95,7 +97,8 @@ pub(crate) const SESSIONS: &str = concat!(
     " AS refreshed_at, ",
     micros!("live.access_token_expires_at"),
     " AS access_expires_at, d.document::text AS document, access.tokens AS access,
-         refresh.tokens AS refresh,
+         refresh.tokens AS refresh, COALESCE(access.total, 0)::bigint AS access_total,
+         COALESCE(refresh.total, 0)::bigint AS refresh_total,
          encode(sha256(convert_to(CAST(ROW(live.*, access.tokens, refresh.tokens) AS text),
              'UTF8')), 'hex') AS content
      FROM live LEFT JOIN access ON access.session_id = live.session_id
@@ -187,6 +190,10 @@ pub(crate) struct SessionRow {
     pub(crate) document: Option<String>,
     pub(crate) access: Vec<AppToken>,
     pub(crate) refresh: Vec<AppToken>,
+    /// How many there are, with those that are too old to be among `access`.
+    pub(crate) access_total: i64,
+    /// Likewise of `refresh`.
+    pub(crate) refresh_total: i64,
     pub(crate) content: String,
 }
 
@@ -281,6 +288,8 @@ impl TryFrom<&PgRow> for SessionRow {
             document: row.try_get("document")?,
             access: tokens(row, "access")?,
             refresh: tokens(row, "refresh")?,
+            access_total: row.try_get("access_total")?,
+            refresh_total: row.try_get("refresh_total")?,
             content: row.try_get("content")?,
         })
     }

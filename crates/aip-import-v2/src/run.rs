@@ -12,6 +12,7 @@ use aip_storage::client::ClientId;
 use aip_storage::imports::{HeldSession, HeldTokenKind, HoldOutcome, ImportState};
 
 use crate::app_passwords::{self, app_password_name};
+use crate::grants::report_older_tokens;
 use crate::report::{MAX_LISTED_ROWS, Reason, Report};
 use crate::rows::{
     APP_PASSWORDS, AppPasswordRow, CLIENTS, ClientRow, ORPHAN_TOKENS, OrphanToken, SESSIONS,
@@ -220,6 +221,7 @@ impl Run<'_> {
             let mut held = Vec::with_capacity(fresh.len());
             for one in fresh {
                 let name = session_name(&one.row);
+                report_older_tokens(&one.row, &name, &mut self.report);
                 let taken = converter.session(one, &mut self.report).await;
                 held.extend(self.or_skip(sessions::TABLE, name, taken)?);
             }

@@ -158,20 +158,10 @@ impl Converter {
             return row_error(Reason::NoUpstreamTokens, "no row of it has an access token");
         };
         let name = session_name(&row);
-        let (access, refresh) = (
-            well_formed(
-                std::mem::take(&mut row.access),
-                "access_tokens",
-                &name,
-                report,
-            ),
-            well_formed(
-                std::mem::take(&mut row.refresh),
-                "refresh_tokens",
-                &name,
-                report,
-            ),
-        );
+        let access = std::mem::take(&mut row.access);
+        let access = well_formed(access, "access_tokens", &name, report);
+        let refresh = std::mem::take(&mut row.refresh);
+        let refresh = well_formed(refresh, "refresh_tokens", &name, report);
         let Some(newest) = refresh.first().or(access.first()) else {
             return row_error(Reason::NoAppToken, "no app has a live token of it");
         };

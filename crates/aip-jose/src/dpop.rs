@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use crate::jws::{self, JwsError, UnverifiedJws};
-use crate::{NumericDate, SignError, SigningKey, Thumbprint};
+use crate::{Alg, NumericDate, SignError, SigningKey, Thumbprint};
 
 /// The `typ` of every proof.
 const TYP: &str = "dpop+jwt";
@@ -61,6 +61,8 @@ pub struct Expected<'a> {
 pub struct VerifiedProof {
     /// The thumbprint of the key whose possession is proved.
     pub jkt: Thumbprint,
+    /// What the proof is signed with.
+    pub alg: Alg,
     /// The proof's id, to be accepted once.
     pub jti: String,
     /// When the proof was made.
@@ -193,6 +195,7 @@ pub fn verify(proof: &str, expected: &Expected<'_>) -> Result<VerifiedProof, Dpo
     }
     Ok(VerifiedProof {
         jkt: key.thumbprint(),
+        alg,
         jti: claims.jti.into_owned(),
         iat,
         nonce: claims.nonce.map(Cow::into_owned),

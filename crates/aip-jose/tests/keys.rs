@@ -255,6 +255,39 @@ fn unusable_keys_of_a_set_are_left_out() {
 }
 
 #[test]
+fn an_rsa_key_of_a_set_that_names_no_algorithm_is_for_both() {
+    let with = |alg: Option<&str>, kid: &str| {
+        let mut jwk = serde_json::to_value(generate(Alg::Rs256).public()).unwrap();
+        let members = jwk.as_object_mut().unwrap();
+        members.remove("alg");
+        members.insert("kid".to_owned(), json!(kid));
+        members.extend(alg.map(|alg| ("alg".to_owned(), json!(alg))));
+        jwk
+    };
+    let keys = [
+        with(None, "any"),
+        with(Some("PS256"), "pss"),
+        with(Some("RS256"), "pkcs1"),
+    ];
+    let set: JwkSet = serde_json::from_value(json!({ "keys": keys })).unwrap();
+    for (kid, algs) in [
+        ("any", &[Alg::Rs256, Alg::Ps256][..]),
+        ("pss", &[Alg::Ps256]),
+        ("pkcs1", &[Alg::Rs256]),
+    ] {
+        for alg in [Alg::Rs256, Alg::Ps256, Alg::Es256] {
+            let key = set.select(Some(kid), alg);
+            assert_eq!(key.is_some(), algs.contains(&alg), "{kid} {alg}");
+        }
+    }
+    // Read again it is the same, and what is written can be read.
+    let again: JwkSet = serde_json::from_str(&set.to_json()).unwrap();
+    assert_eq!(again, set);
+    let many = json!({"keys": vec![keys[0].clone(); 33]});
+    assert!(serde_json::from_value::<JwkSet>(many).is_err());
+}
+
+#[test]
 fn a_key_is_selected_by_id_and_algorithm_and_never_tried_out() {
     let (one, other) = (
         generate(Alg::Es256),

@@ -28,8 +28,6 @@ pub enum TokenKind {
     DeviceCode,
     /// The secret of a confidential client.
     ClientSecret,
-    /// The random part of a `request_uri` (RFC 9126).
-    RequestUri,
     /// The value of the cookie of a browser session.
     BrowserSession,
     /// A registration access token (RFC 7592), or an initial one.
@@ -77,7 +75,6 @@ impl TokenKind {
             Self::Code => "aip_ac_",
             Self::DeviceCode => "aip_dc_",
             Self::ClientSecret => "aip_cs_",
-            Self::RequestUri => "aip_ru_",
             Self::BrowserSession => "aip_bs_",
             Self::RegistrationToken => "aip_rg_",
             Self::DeveloperToken => "aip_pt_",

@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::{self, PemObject as _};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{CipherSuite, ServerConfig, SupportedCipherSuite};
 use tokio::sync::watch;
 
 /// Where certificate and key are.
@@ -117,11 +117,25 @@ fn server_config(files: &TlsFiles) -> Result<ServerConfig, TlsError> {
         return Err(TlsError::NoCertificate(files.certificates.clone()));
     }
     let key = PrivateKeyDer::from_pem_file(&files.key).map_err(bad(&files.key))?;
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let mut config = ServerConfig::builder_with_provider(provider)
+    let mut provider = aws_lc_rs::default_provider();
+    provider.cipher_suites.retain(is_recommended);
+    let mut config = ServerConfig::builder_with_provider(Arc::new(provider))
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
         .with_single_cert(chain, key)?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(config)
+}
+
+/// Whether a cipher suite is one of TLS 1.3, or of TLS 1.2 one of the four that RFC 9325 §4.2 recommends:
+/// FAPI 2.0 Security Profile §5.2.2 permits no others between servers. Clients of TLS 1.2 all have them.
+fn is_recommended(suite: &SupportedCipherSuite) -> bool {
+    suite.tls13().is_some()
+        || matches!(
+            suite.suite(),
+            CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256
+                | CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384
+                | CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256
+                | CipherSuite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384
+        )
 }

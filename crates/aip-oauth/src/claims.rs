@@ -92,8 +92,8 @@ impl AuthorizationServer {
     /// What is claimed of the person at `place`: what `scope` opens, the grant's or less, if
     /// `by_scope`, and what the app asked for by name (OpenID Connect Core §5.4, §5.5).
     ///
-    /// The handle needs no scope when it is asked for by name: it is public like the DID that leads
-    /// to it. The e-mail address always needs its scope, which the person's PDS is asked for. The
+    /// Handle and profile need no scope when they are asked for by name: they are public like the DID
+    /// that leads to them. The e-mail address always needs its scope, which the person's PDS is asked for. The
     /// profile is never needed: without it the name is the handle, and the picture is left out.
     pub async fn person_claims(
         &self,
@@ -109,20 +109,23 @@ impl AuthorizationServer {
         let profile = is_told && opened(OpenIdScope::Profile);
         let name = profile || (is_told && named(ClaimName::Name));
         let preferred_username = profile || (is_told && named(ClaimName::PreferredUsername));
+        let page = profile || (is_told && named(ClaimName::Profile));
+        let picture = profile || (is_told && named(ClaimName::Picture));
+        let is_shown = name || page || picture;
         let email = opened(OpenIdScope::Email) || named(ClaimName::Email);
         let email_verified = opened(OpenIdScope::Email) || named(ClaimName::EmailVerified);
         let mut claims = PersonClaims::default();
         if profile || (is_told && by_scope && scope.contains(&Scope::Atproto)) {
             claims.did = Some(grant.subject.to_string());
         }
-        let account = if name || preferred_username {
+        let account = if is_shown || preferred_username {
             self.storage.account(&grant.subject).await?
         } else {
             None
         };
         let shown = async {
             match &account {
-                Some(account) if name => self.profiles.profile(account).await,
+                Some(account) if is_shown => self.profiles.profile(account).await,
                 _ => None,
             }
         };
@@ -137,7 +140,7 @@ impl AuthorizationServer {
         };
         // At once: a slow one does not hold the other up.
         let (shown, known) = join(shown, known).await;
-        if name || preferred_username {
+        if is_shown || preferred_username {
             let handle = account.as_ref().and_then(|account| account.handle.as_ref());
             let display_name = shown.as_ref().and_then(|it| it.display_name.as_deref());
             let display_name = display_name.filter(|name| !is_identifier(name));
@@ -149,12 +152,12 @@ impl AuthorizationServer {
             });
             claims.preferred_username =
                 preferred_username.then(|| handle.unwrap_or(INVALID_HANDLE).to_owned());
+            if let Some(shown) = shown {
+                claims.profile = page.then_some(shown.page);
+                claims.picture = shown.picture.filter(|_| picture);
+            }
             if profile {
                 claims.pds_endpoint = account.map(|it| it.pds.as_str().to_owned());
-                (claims.profile, claims.picture) = match shown {
-                    Some(shown) => (Some(shown.page), shown.picture),
-                    None => (None, None),
-                };
             }
         }
         if let Some(known) = known? {

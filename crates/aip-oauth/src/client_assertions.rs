@@ -12,7 +12,7 @@ use aip_storage::client::{ApplicationType, Client};
 use url::Url;
 
 use crate::AuthorizationServer;
-use crate::authorize::{PushError, RefusalCode};
+use crate::authorize::{ClientRequestError, RefusalCode};
 use crate::client_auth::ClientRequest;
 use crate::dpop::{ProofError, ProvenKey};
 use crate::invalid_values::quoted;
@@ -51,9 +51,11 @@ impl AuthorizationServer {
         &self,
         request: ClientRequest<'_>,
         origin: Option<&str>,
-    ) -> Result<CheckedAssertion, PushError> {
+    ) -> Result<CheckedAssertion, ClientRequestError> {
         let params = Params::parse(request.body)?;
-        let (client, key) = self.authenticate::<PushError>(request, &params).await?;
+        let (client, key) = self
+            .authenticate::<ClientRequestError>(request, &params)
+            .await?;
         let client = client.shared();
         if !client.settings.client_assertions {
             let what = "the client is not registered for client assertions";
@@ -78,13 +80,13 @@ impl AuthorizationServer {
     }
 }
 
-fn refused(code: RefusalCode, what: impl Into<String>) -> PushError {
-    PushError::Refused(code, what.into())
+fn refused(code: RefusalCode, what: impl Into<String>) -> ClientRequestError {
+    ClientRequestError::Refused(code, what.into())
 }
 
 /// Pages of other sites must not ask (proposal 0010, "implementation details"). A native app has no pages:
 /// what an `Origin` says in its name, another program made up.
-fn check_origin(client: &Client, origin: Option<&str>) -> Result<(), PushError> {
+fn check_origin(client: &Client, origin: Option<&str>) -> Result<(), ClientRequestError> {
     let proves_itself = client.is_confidential();
     if !proves_itself && client.settings.application_type == ApplicationType::Native {
         let what = "a native client without authentication gets no client assertions";

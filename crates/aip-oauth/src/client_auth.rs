@@ -58,7 +58,8 @@ pub struct ClientRequest<'a> {
 #[derive(Debug, Clone)]
 pub struct AuthenticatedClient(Arc<Client>);
 
-/// Why a client is refused. Outside it is always `invalid_client`; the detail is for the log.
+/// Why a client is refused. Outside it is `invalid_client`, whatever is wrong with what a client presents; the
+/// detail is for the log.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientAuthError {
     /// There is no `client_id` and no Basic credential.
@@ -67,9 +68,12 @@ pub enum ClientAuthError {
     /// The Basic credential cannot be decoded.
     #[error("the Basic credential is malformed")]
     MalformedBasic,
-    /// Two methods at once (RFC 6749 §2.3).
+    /// Two methods at once (RFC 6749 §2.3): `invalid_request`, whoever it is (§5.2).
     #[error("the client used more than one authentication method")]
     TwoMethods,
+    /// The credential is one client's and `client_id` is another's.
+    #[error("the request names more than one client")]
+    TwoClients,
     /// No such client.
     #[error("there is no such client")]
     Unknown,
@@ -170,7 +174,11 @@ impl AuthorizationServer {
             .authenticate_client(request.authorization, params)
             .await?;
         let key = match request.dpop {
-            Some(proof) => Some(self.check_proof(proof, request.target, None).await?),
+            Some(proof) => {
+                let key = self.check_proof(proof, request.target, None).await?;
+                key.check_profile(client.client().settings.security_profile)?;
+                Some(key)
+            }
             None => None,
         };
         Ok((client, key))
@@ -353,7 +361,7 @@ fn present(authorization: Option<&str>, params: &Params) -> Result<Presented, Cl
         let client_id = claimed_client(&assertion).map_err(ClientAuthError::Unreadable)?;
         // RFC 7521 §4.2: "it MUST identify the same client".
         if named.is_some_and(|named| named != client_id) {
-            return Err(ClientAuthError::TwoMethods);
+            return Err(ClientAuthError::TwoClients);
         }
         return Ok(Presented {
             client_id,
@@ -364,7 +372,7 @@ fn present(authorization: Option<&str>, params: &Params) -> Result<Presented, Cl
         let (client_id, secret) =
             decode_basic(credential).ok_or(ClientAuthError::MalformedBasic)?;
         if named.is_some_and(|named| named != client_id) {
-            return Err(ClientAuthError::TwoMethods);
+            return Err(ClientAuthError::TwoClients);
         }
         return Ok(Presented {
             client_id,

@@ -20,7 +20,7 @@ use aip_storage::client_registration::{
     RegisterClient,
 };
 use aip_storage::display_uri::DisplayUris;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::AuthorizationServer;
 use crate::pairwise::PairwiseError;
@@ -62,12 +62,18 @@ pub struct RegistrationPolicy {
 #[derive(Debug)]
 pub struct AdmittedRegistration(Admission);
 
+/// For so long a client that changed its registration, and lost the answer with its new registration access
+/// token, may send the change again with the token before.
+const REPEAT_GRACE: Duration = Duration::from_mins(1);
+
 /// A registration whose client proved that it is its own. Made only by
-/// [`AuthorizationServer::own_registration`].
+/// [`AuthorizationServer::own_registration`] and [`AuthorizationServer::own_registration_to_change`].
 #[derive(Debug)]
 pub struct OwnRegistration {
     client: Client,
     token: TokenHash,
+    /// The token after the next change.
+    next_token: SecretString,
 }
 
 /// A client as it is registered now, with what it must remember.
@@ -235,7 +241,7 @@ impl AuthorizationServer {
             RegistrationMode::Off => Err(ClientRegistrationError::Off),
             RegistrationMode::Open => Ok(AdmittedRegistration(Admission::Open)),
             RegistrationMode::Token => {
-                let token = self.registration_token(token)?;
+                let token = self.hasher.hash(registration_token(token)?);
                 if !self.storage.admits(&token, self.clock.now()).await? {
                     return Err(ClientRegistrationError::InvalidToken);
                 }
@@ -300,14 +306,76 @@ impl AuthorizationServer {
         id: &str,
         token: Option<&str>,
     ) -> Result<OwnRegistration, ClientRegistrationError> {
-        let token = self.registration_token(token)?;
-        let invalid = || ClientRegistrationError::InvalidToken;
-        let id: ClientId = id.parse().map_err(|_| invalid())?;
-        let client = self.storage.own_registration(&id, &token).await?;
+        let token = registration_token(token)?;
+        let found = self.registration_with(id, token).await?;
+        let (client, hash) = found.ok_or(ClientRegistrationError::InvalidToken)?;
         Ok(OwnRegistration {
-            client: client.ok_or_else(invalid)?,
-            token,
+            client,
+            token: hash,
+            next_token: self.successor(token, b"", self.minute()),
         })
+    }
+
+    /// The same, to be changed as it is `sent`: also for whoever has the token before and sends the same again,
+    /// by which that token was spent in the last minute. The answer was lost, and with it the only copy of the
+    /// token that there is; it is given again. To whoever sends anything else the token before is worthless.
+    pub async fn own_registration_to_change(
+        &self,
+        id: &str,
+        token: Option<&str>,
+        sent: &[u8],
+    ) -> Result<OwnRegistration, ClientRegistrationError> {
+        let (token, minute) = (registration_token(token)?, self.minute());
+        if let Some((client, hash)) = self.registration_with(id, token).await? {
+            return Ok(OwnRegistration {
+                client,
+                token: hash,
+                next_token: self.successor(token, sent, minute),
+            });
+        }
+        let since = self.clock.now() - REPEAT_GRACE;
+        // The operator's changes count as changes of the client, too, and must not make a token good again
+        // that was spent long ago: so the minute is in the token. The clock of another replica may be ahead.
+        for minute in [minute, minute - 1, minute + 1] {
+            let current = self.successor(token, sent, minute);
+            let found = self.registration_with(id, current.expose_secret()).await?;
+            if let Some((client, hash)) = found.filter(|(client, _)| client.updated_at > since) {
+                return Ok(OwnRegistration {
+                    client,
+                    token: hash,
+                    next_token: current,
+                });
+            }
+        }
+        Err(ClientRegistrationError::InvalidToken)
+    }
+
+    /// The client of that id, if that is its registration access token, with the keyed hash of the token.
+    async fn registration_with(
+        &self,
+        id: &str,
+        token: &str,
+    ) -> Result<Option<(Client, TokenHash)>, ClientRegistrationError> {
+        let hash = self.hasher.hash(token);
+        let id: ClientId = id
+            .parse()
+            .map_err(|_| ClientRegistrationError::InvalidToken)?;
+        let client = self.storage.own_registration(&id, &hash).await?;
+        Ok(client.map(|client| (client, hash)))
+    }
+
+    /// The token that follows a token at a change in that minute that was sent so. It is always the same one,
+    /// so that it can be given again.
+    fn successor(&self, token: &str, sent: &[u8], minute: i64) -> SecretString {
+        let sent = String::from_utf8_lossy(sent);
+        let from = SecretString::from(format!("{minute} {token} {sent}"));
+        self.hasher
+            .derive(TokenKind::RegistrationToken, from.expose_secret())
+    }
+
+    /// The present minute, since the epoch.
+    fn minute(&self) -> i64 {
+        self.clock.now().as_secs().div_euclid(60)
     }
 
     /// Replaces all that the client said of itself (RFC 7592 §2.2), and the registration access
@@ -318,7 +386,11 @@ impl AuthorizationServer {
         secret: Option<&str>,
         settings: ClientSettings,
     ) -> Result<Registered, ClientRegistrationError> {
-        let OwnRegistration { client: old, token } = own;
+        let OwnRegistration {
+            client: old,
+            token,
+            next_token,
+        } = own;
         // Whoever took the registration access token must not get codes without a page from people who
         // allowed another app.
         let forgets_consents = is_another_app(&old.settings, &settings);
@@ -365,7 +437,6 @@ impl AuthorizationServer {
         self.check_sector(&client.settings, known)
             .await
             .map_err(RegistrationError::from)?;
-        let next_token = TokenKind::RegistrationToken.mint(&*self.rng);
         let change = ChangedRegistration {
             client,
             read_at: old.updated_at,
@@ -398,7 +469,7 @@ impl AuthorizationServer {
         &self,
         own: OwnRegistration,
     ) -> Result<(), ClientRegistrationError> {
-        let OwnRegistration { client, token } = own;
+        let OwnRegistration { client, token, .. } = own;
         let now = self.clock.now();
         let deletion = self.storage.delete_registration(&client.id, &token, now);
         let deleted = deletion.await?;
@@ -411,16 +482,6 @@ impl AuthorizationServer {
         let kind = AuditKind::ClientRegistrationDeleted;
         self.note_registration(kind, &client).await;
         Ok(())
-    }
-
-    fn registration_token(
-        &self,
-        token: Option<&str>,
-    ) -> Result<TokenHash, ClientRegistrationError> {
-        let token = token.ok_or(ClientRegistrationError::NoToken)?;
-        let token = TokenKind::RegistrationToken.parse(token);
-        let token = token.map_err(|_| ClientRegistrationError::InvalidToken)?;
-        Ok(self.hasher.hash_token(token))
     }
 
     /// Refuses scopes that neither everybody may have nor this client has already.
@@ -443,12 +504,17 @@ impl AuthorizationServer {
     /// the only copy of new credentials.
     async fn note_registration(&self, kind: AuditKind, client: &Client) {
         let event = AuditEvent::new(&*self.clock, &*self.rng, kind, "");
-        let noted = self.storage.record(&event.of_client(&client.id)).await;
-        if let Err(error) = noted {
-            let (client, kind) = (client.id.as_str(), kind.as_str());
-            tracing::error!(client, kind, %error, "writing the audit log failed");
-        }
+        self.storage.note(&event.of_client(&client.id)).await;
     }
+}
+
+/// The token, if it can be one.
+fn registration_token(token: Option<&str>) -> Result<&str, ClientRegistrationError> {
+    let token = token.ok_or(ClientRegistrationError::NoToken)?;
+    TokenKind::RegistrationToken
+        .parse(token)
+        .map_err(|_| ClientRegistrationError::InvalidToken)?;
+    Ok(token)
 }
 
 /// What holds for every client that registers itself, whatever it says. Only one that has the scope

@@ -82,7 +82,8 @@ impl AuthorizationServer {
         }
         let detail = format!("upstream session {session}, token pair {generation}");
         let kind = AuditKind::CredentialsHandedOut;
-        self.audit(kind, permit.0, &detail).await?;
+        let event = self.grant_event(kind, permit.0, &detail);
+        self.storage.record(&event).await?;
         recorded.insert(hand_out, ());
         Ok(())
     }

@@ -151,6 +151,7 @@ impl AuthorizationServer {
                 expires_at: now + CODE_TTL,
             }),
         };
+        let event = self.grant_event(AuditKind::GrantGiven, &grant, &grant.scope.to_string());
         let approval = Approval {
             request: request.token,
             browser,
@@ -162,6 +163,7 @@ impl AuthorizationServer {
                 .names_other_servers(&params.resources)
                 .then(|| client.settings.resources.clone()),
             redemption,
+            event,
         };
         match self.storage.approve(&approval).await? {
             Approve::Approved => {}
@@ -175,12 +177,6 @@ impl AuthorizationServer {
                 return Ok(Approved::ClientsFull);
             }
         }
-        self.audit(
-            AuditKind::GrantGiven,
-            &approval.grant,
-            &approval.grant.scope.to_string(),
-        )
-        .await?;
         Ok(Approved::Answer(self.granted(&params.delivery, id)))
     }
 

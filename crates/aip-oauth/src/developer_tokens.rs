@@ -142,17 +142,15 @@ impl AuthorizationServer {
         reason: RevokeReason,
     ) -> Result<bool, StorageError> {
         let now = self.clock.now();
-        let ended = self
-            .storage
-            .revoke_developer_token(id, account, reason, now)
-            .await?;
-        self.known_tokens.forget_grants(|grant| grant.id == id);
-        let Some(owner) = ended else { return Ok(false) };
         let detail = format!("token {id}: {}", reason.as_str());
         let kind = AuditKind::DeveloperTokenRevoked;
         let event = AuditEvent::new(&*self.clock, &*self.rng, kind, &detail);
-        self.storage.record(&event.of_account(&owner)).await?;
-        Ok(true)
+        let ended = self
+            .storage
+            .revoke_developer_token(id, account, reason, now, event)
+            .await?;
+        self.known_tokens.forget_grants(|grant| grant.id == id);
+        Ok(ended.is_some())
     }
 }
 

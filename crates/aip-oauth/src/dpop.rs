@@ -6,14 +6,17 @@
 use std::time::Duration;
 
 use aip_base::Timestamp;
+use aip_jose::Alg;
 use aip_jose::dpop::{DpopError, Expected, verify};
 use aip_storage::StorageError;
+use aip_storage::client::SecurityProfile;
 use aip_storage::replay::Claim;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use subtle::ConstantTimeEq as _;
 
 use crate::AuthorizationServer;
+use crate::client_auth::assertion_algs;
 pub use crate::wire::Confirmation;
 
 /// How long one nonce is handed out, in seconds; it is accepted for two steps more.
@@ -33,9 +36,13 @@ pub struct Target<'a> {
     pub path: &'a str,
 }
 
-/// The thumbprint of a key whose possession a request proved. Made only here.
+/// A key whose possession a request proved. Made only here.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ProvenKey(String);
+pub struct ProvenKey {
+    jkt: String,
+    /// What the proof is signed with.
+    alg: Alg,
+}
 
 /// Why a proof is refused.
 #[derive(Debug, thiserror::Error)]
@@ -43,9 +50,13 @@ pub enum ProofError {
     /// `invalid_dpop_proof`.
     #[error(transparent)]
     Invalid(#[from] DpopError),
-    /// The client is registered for bound tokens alone: `invalid_dpop_proof`.
+    /// The client is registered for bound tokens alone: `invalid_request`, as for any parameter that
+    /// is missing. There is no proof that could be invalid.
     #[error("the tokens of this client are bound to a key: there must be a DPoP proof")]
     Missing,
+    /// Not what the security profile of the client allows: `invalid_dpop_proof`.
+    #[error("the proof is signed with {0}, which this client may not use")]
+    Alg(Alg),
     /// The proof was seen before: `invalid_dpop_proof`.
     #[error("the proof was used before")]
     Replayed,
@@ -60,7 +71,22 @@ pub enum ProofError {
 impl ProvenKey {
     /// The thumbprint (RFC 7638), as kept with a grant.
     pub fn thumbprint(&self) -> &str {
-        &self.0
+        &self.jkt
+    }
+
+    /// Whether every client may sign with that algorithm, whatever its security profile.
+    pub(crate) fn suits_every_profile(&self) -> bool {
+        self.check_profile(SecurityProfile::Fapi2).is_ok()
+    }
+
+    /// Checks that a client of that security profile may sign so (FAPI 2.0 Security Profile §5.4.1).
+    pub(crate) fn check_profile(&self, profile: SecurityProfile) -> Result<(), ProofError> {
+        match profile {
+            SecurityProfile::Fapi2 if !assertion_algs(profile).contains(&self.alg) => {
+                Err(ProofError::Alg(self.alg))
+            }
+            SecurityProfile::OAuth21 | SecurityProfile::Fapi2 => Ok(()),
+        }
     }
 }
 
@@ -97,7 +123,10 @@ impl AuthorizationServer {
             .claim_once(&key, now + MAX_AGE + MAX_SKEW)
             .await?
         {
-            Claim::Fresh => Ok(ProvenKey(jkt)),
+            Claim::Fresh => Ok(ProvenKey {
+                jkt,
+                alg: verified.alg,
+            }),
             Claim::Seen => Err(ProofError::Replayed),
         }
     }

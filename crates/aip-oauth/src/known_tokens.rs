@@ -1,4 +1,4 @@
-//! Access tokens of calls on PDSs that were read a moment ago, each with its session: an app that
+//! Access tokens of calls on PDSs that were read a moment ago, each with its sessions: an app that
 //! calls often costs one statement a second, not one per call.
 //!
 //! For [`MAX_READ_AGE`](aip_storage::session_read::MAX_READ_AGE) a token is taken to be as it was
@@ -38,11 +38,12 @@ struct Known {
     clean_up: Periodic,
 }
 
-/// A token with its session.
+/// A token with the sessions that its calls may be made with.
 #[derive(Debug)]
 pub(crate) struct KnownToken {
     pub(crate) token: AccessToken,
     pub(crate) session: Option<SessionRead>,
+    pub(crate) app_password: Option<SessionRead>,
     pub(crate) default_atproto_proxy: Option<ServiceRef>,
     read_at: Timestamp,
 }
@@ -52,12 +53,13 @@ struct ByBytes;
 
 impl Weighter<[u8; 32], Arc<KnownToken>> for ByBytes {
     fn weight(&self, _: &[u8; 32], known: &Arc<KnownToken>) -> u64 {
-        let session = known.session.as_ref();
-        let session = session.map_or(0, |it| it.session.memory_bytes());
+        let sessions = [&known.session, &known.app_password];
+        let sessions = sessions.into_iter().flatten();
+        let sessions: usize = sessions.map(|it| it.session.memory_bytes()).sum();
         // Once as a whole, and once its DID.
         let proxy = known.default_atproto_proxy.as_ref();
         let proxy = proxy.map_or(0, |it| 2 * it.as_str().len());
-        (known.token.memory_bytes() + session + proxy) as u64
+        (known.token.memory_bytes() + sessions + proxy) as u64
     }
 }
 
@@ -79,13 +81,14 @@ impl fmt::Debug for KnownTokens {
 
 impl KnownToken {
     fn new(found: TokenForCall, read_at: Timestamp) -> Self {
-        let session = found.session.map(|session| SessionRead {
+        let read = |session| SessionRead {
             session: Arc::new(session),
             read_at,
-        });
+        };
         Self {
             token: found.token,
-            session,
+            session: found.session.map(read),
+            app_password: found.app_password.map(read),
             default_atproto_proxy: found.default_atproto_proxy,
             read_at,
         }
@@ -237,6 +240,7 @@ mod tests {
                 expires_at: BEGIN + Duration::from_secs(10),
             },
             session: None,
+            app_password: None,
             default_atproto_proxy: None,
         }
     }

@@ -11,6 +11,7 @@ pub mod claims;
 pub mod client_assertions;
 pub mod client_auth;
 pub mod client_documents;
+pub mod client_fields;
 mod client_key_sets;
 pub mod client_registration;
 pub mod credentials;
@@ -51,16 +52,16 @@ pub use registration::{MAX_ACCESS_TTL, MAX_REFRESH_TTL};
 
 use std::sync::Arc;
 
-use aip_atproto::Origin;
+use aip_atproto::{BaseUrl, Origin};
 use aip_base::{Clock, Http, Rng};
 use aip_keys::{KeyRing, TokenHasher};
+use aip_storage::Storage;
 use aip_storage::audit::{AuditEvent, AuditKind};
-use aip_storage::grant::Grant;
-use aip_storage::{Storage, StorageError};
+use aip_storage::grant::{Grant, RevokeReason};
 
 /// The public base URL of this AIP, which is its issuer identifier (RFC 8414 §2).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Issuer(Origin);
+pub struct Issuer(BaseUrl);
 
 /// What every operation of the authorization server works with.
 #[derive(Clone)]
@@ -106,8 +107,13 @@ pub struct AuthorizationServer {
 
 impl Issuer {
     /// Takes the external base URL.
-    pub fn new(external_base: Origin) -> Self {
+    pub fn new(external_base: BaseUrl) -> Self {
         Self(external_base)
+    }
+
+    /// The external base URL.
+    pub fn base(&self) -> &BaseUrl {
+        &self.0
     }
 
     /// The issuer identifier.
@@ -117,7 +123,7 @@ impl Issuer {
 
     /// Scheme, host and port.
     pub fn origin(&self) -> &Origin {
-        &self.0
+        self.0.origin()
     }
 
     /// Whether this AIP runs on plain-http loopback, for development.
@@ -132,12 +138,16 @@ impl Issuer {
 }
 
 impl AuthorizationServer {
-    /// Writes down what happened to a grant. `why` is fixed words or scopes, never a secret.
-    async fn audit(&self, kind: AuditKind, grant: &Grant, why: &str) -> Result<(), StorageError> {
+    /// What happened to a grant. `why` is fixed words or scopes, never a secret.
+    fn grant_event(&self, kind: AuditKind, grant: &Grant, why: &str) -> AuditEvent {
         let detail = format!("grant {}: {why}", grant.id);
         let event = AuditEvent::new(&*self.clock, &*self.rng, kind, &detail);
-        self.storage
-            .record(&event.of_account(&grant.subject).of_client(&grant.client_id))
-            .await
+        event.of_account(&grant.subject).of_client(&grant.client_id)
+    }
+
+    /// Notes that a grant has ended.
+    async fn note_end_of_grant(&self, kind: AuditKind, grant: &Grant, reason: RevokeReason) {
+        let event = self.grant_event(kind, grant, reason.as_str());
+        self.storage.note(&event).await;
     }
 }

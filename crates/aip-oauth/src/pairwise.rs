@@ -150,12 +150,8 @@ pub(crate) fn check_pairwise(settings: &ClientSettings) -> Result<(), Registrati
     if let Some(scope) = settings.scope.iter().find(|it| !is_blind(it)) {
         return Err(PairwiseError::Scope(scope.to_string()).into());
     }
-    let grants = [
-        GrantType::AuthorizationCode,
-        GrantType::RefreshToken,
-        GrantType::DeviceCode,
-    ];
-    match settings.grant_types.iter().find(|it| !grants.contains(it)) {
+    let is_of_people = |it: &GrantType| it.signs_people_in() || *it == GrantType::RefreshToken;
+    match settings.grant_types.iter().find(|it| !is_of_people(it)) {
         Some(grant) => Err(PairwiseError::Grant(grant.as_str()).into()),
         None => Ok(()),
     }

@@ -27,7 +27,7 @@ use crate::signing::alg_of;
 use crate::upstream_scopes::{MAX_IMPORTED_SCOPES, MAX_UPSTREAM_SCOPES};
 
 /// The most redirect URIs of one client.
-const MAX_REDIRECTS: usize = 20;
+pub const MAX_REDIRECTS: usize = 20;
 /// The longest name.
 const MAX_NAME: usize = 100;
 /// The longest life of an access token: it cannot be told from a stolen one.
@@ -484,6 +484,13 @@ fn check_name(name: &str) -> Result<(), RegistrationError> {
     Ok(())
 }
 
+/// What of `name` a client may be called; `None` if nothing of it.
+pub fn fitting_name(name: &str) -> Option<String> {
+    let printable = name.trim().chars().filter(|it| !is_unprintable(*it));
+    let name: String = printable.take(MAX_NAME).collect();
+    check_name(&name).is_ok().then_some(name)
+}
+
 fn check_grants(settings: &ClientSettings) -> Result<(), RegistrationError> {
     let grants = &settings.grant_types;
     if let Some(unsupported) = grants.iter().find(|it| !SUPPORTED_GRANTS.contains(it)) {
@@ -493,8 +500,7 @@ fn check_grants(settings: &ClientSettings) -> Result<(), RegistrationError> {
     if grants.allows(GrantType::ClientCredentials) && !settings.auth_method.is_confidential() {
         return Err(RegistrationError::PublicWithCredentials);
     }
-    let gives_refresh_tokens = [GrantType::AuthorizationCode, GrantType::DeviceCode];
-    let signs_people_in = gives_refresh_tokens.iter().any(|it| grants.allows(*it));
+    let signs_people_in = grants.iter().any(GrantType::signs_people_in);
     if grants.allows(GrantType::RefreshToken) && !signs_people_in {
         return Err(RegistrationError::RefreshAlone);
     }

@@ -76,7 +76,7 @@ pub struct Credential<'a> {
 #[derive(Debug, Clone)]
 pub struct AuthorizedCall(AccessToken);
 
-/// Likewise, for a call on the PDS: the token, and the session behind it, as they were read a moment
+/// Likewise, for a call on the PDS: the token, and the sessions behind it, as they were read a moment
 /// ago. Made only here.
 #[derive(Debug, Clone)]
 pub struct AuthorizedProxyCall(Arc<KnownToken>);
@@ -105,6 +105,11 @@ impl AuthorizedProxyCall {
     /// The session that serves the grant; `None` if it is not there any more.
     pub fn session(&self) -> Option<&SessionRead> {
         self.0.session.as_ref()
+    }
+
+    /// The session of the app password that the client has for the account, if it can be used.
+    pub fn app_password(&self) -> Option<&SessionRead> {
+        self.0.app_password.as_ref()
     }
 
     /// The service that the client's calls go on to when they name none.
@@ -239,6 +244,12 @@ impl AuthorizationServer {
                     .await?;
                 if key.thumbprint() != jkt {
                     return Err(ResourceError::WrongKey);
+                }
+                // The client is read for the rare proofs alone that not every client may make.
+                if !key.suits_every_profile()
+                    && let Some(client) = self.known_client(&found.grant.client_id).await?
+                {
+                    key.check_profile(client.settings.security_profile)?;
                 }
             }
             (None, true) | (Some(_), false) => return Err(ResourceError::WrongScheme),

@@ -173,12 +173,8 @@ impl AuthorizationServer {
                 .await?;
             let id = found.grant.id;
             self.known_tokens.forget_grants(|grant| grant.id == id);
-            self.audit(
-                AuditKind::GrantRevoked,
-                &found.grant,
-                RevokeReason::ByClient.as_str(),
-            )
-            .await?;
+            let (kind, reason) = (AuditKind::GrantRevoked, RevokeReason::ByClient);
+            self.note_end_of_grant(kind, &found.grant, reason).await;
         }
         Ok(())
     }

@@ -411,6 +411,80 @@ impl HttpBody for Pieces {
     }
 }
 
+/// A server that says over the channel when a connection was closed by its other side; `head` is what it
+/// answers at once.
+async fn watch(head: &'static [u8]) -> (Server, tokio::sync::mpsc::UnboundedReceiver<()>) {
+    let (told, closed) = tokio::sync::mpsc::unbounded_channel();
+    let server = serve(move |mut stream: TcpStream| {
+        let told = told.clone();
+        async move {
+            stream.write_all(head).await?;
+            let mut read = vec![0; 64 * 1024];
+            while stream.read(&mut read).await.is_ok_and(|count| count > 0) {}
+            let _ = told.send(());
+            Ok(())
+        }
+    });
+    (server.await, closed)
+}
+
+/// A body that breaks off after its first piece, as one does whose sender has gone.
+struct BrokenOff(Pieces);
+
+impl HttpBody for BrokenOff {
+    type Data = Bytes;
+    type Error = aip_base::BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let piece = ready!(Pin::new(&mut self.0).poll_frame(cx));
+        let gone = || Err(aip_base::BodyError("gone".into()));
+        Poll::Ready(Some(if self.0.left == 0 {
+            gone()
+        } else {
+            piece.unwrap_or_else(gone)
+        }))
+    }
+}
+
+#[tokio::test]
+async fn what_nobody_waits_for_any_more_ends_at_the_server_as_well() {
+    let is_closed = async |mut closed: tokio::sync::mpsc::UnboundedReceiver<()>| {
+        let closed = tokio::time::timeout(Duration::from_secs(5), closed.recv());
+        closed.await.ok().flatten().is_some()
+    };
+    let client = client_with(|_| ());
+    // A download.
+    let head = b"HTTP/1.1 200 OK\r\ncontent-length: 50000000\r\n\r\nthe beginning";
+    let (server, closed) = watch(head).await;
+    let request = Request::get(&server.url).body(aip_base::empty()).unwrap();
+    let mut answer = client.send(request, LIMITS.deadline).await.unwrap();
+    assert!(answer.body_mut().frame().await.unwrap().is_ok());
+    drop(answer);
+    assert!(is_closed(closed).await, "the download");
+    // A call whose caller has gone before it was answered, or while its body was on the way.
+    let pieces = |left: usize| Pieces {
+        left,
+        pause: Box::pin(tokio::time::sleep(Duration::ZERO)),
+    };
+    for left in [0, 10_000] {
+        let (server, closed) = watch(b"").await;
+        let request = Request::post(&server.url).body(pieces(left).boxed_unsync());
+        let sending = client.send(request.unwrap(), LIMITS.deadline);
+        let given_up = tokio::time::timeout(Duration::from_millis(200), sending).await;
+        assert!(given_up.is_err());
+        assert!(is_closed(closed).await, "{left} pieces");
+    }
+    // An upload that breaks off.
+    let (server, closed) = watch(b"").await;
+    let request = Request::post(&server.url).body(BrokenOff(pieces(2)).boxed_unsync());
+    let sent = client.send(request.unwrap(), LIMITS.deadline).await;
+    assert!(sent.unwrap_err().may_have_arrived());
+    assert!(is_closed(closed).await, "the upload");
+}
+
 #[tokio::test]
 async fn the_deadline_begins_when_the_request_has_left() {
     let server = serve(async |mut stream: TcpStream| {

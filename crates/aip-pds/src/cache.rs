@@ -195,6 +195,13 @@ where
         good.then_some(entry.outcome)
     }
 
+    /// The answer that is kept, however old up to the hard age. Nothing is fetched or waited for.
+    pub(crate) fn peek_kept(&self, key: &K) -> Option<V> {
+        let entry = self.entries.peek(key)?;
+        let age = self.clock.now().since(entry.fetched_at);
+        entry.outcome.ok().filter(|_| age < self.policy.hard)
+    }
+
     /// The answer that is kept, however old up to the hard age. Nothing is fetched for it; if somebody
     /// fetches it just now, that is waited for.
     pub(crate) async fn get_cached(&self, key: &K) -> Option<V> {

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use aip_base::{Fetched, Http, HttpError, Limits};
 use bytes::Bytes;
-use http::Request;
-use http::header::{ACCEPT, CONTENT_TYPE};
+use http::header::{ACCEPT, IF_NONE_MATCH};
+use http::{HeaderValue, Request};
 
 /// For documents and OAuth answers: real ones have a few kilobytes.
 pub(crate) const DOCUMENT_LIMITS: Limits = Limits {
@@ -21,23 +21,22 @@ pub(crate) const ONE_LINE_LIMITS: Limits = Limits {
 
 /// Fetches `url`, whatever the status is.
 pub(crate) async fn get(http: &dyn Http, url: &str, limits: Limits) -> Result<Fetched, HttpError> {
-    let request = Request::get(url)
+    get_unless(http, url, limits, None).await
+}
+
+/// Likewise; who still has what the entity tag `known` stands for answers 304 (RFC 9110 §13.1.2).
+pub(crate) async fn get_unless(
+    http: &dyn Http,
+    url: &str,
+    limits: Limits,
+    known: Option<&HeaderValue>,
+) -> Result<Fetched, HttpError> {
+    let mut request = Request::get(url)
         .header(ACCEPT, "application/json, */*;q=0.1")
         .body(Bytes::new())
         .map_err(|_| HttpError::Refused(format!("`{url}` is not a URL")))?;
+    if let Some(known) = known {
+        request.headers_mut().insert(IF_NONE_MATCH, known.clone());
+    }
     http.fetch(request, limits).await
-}
-
-/// Whether the answer says that it is JSON (`application/json` or `…+json`).
-pub(crate) fn says_json(answer: &Fetched) -> bool {
-    let media_type = answer
-        .headers
-        .get(CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok());
-    let essence = media_type
-        .and_then(|text| text.split(';').next())
-        .unwrap_or_default()
-        .trim();
-    essence.eq_ignore_ascii_case("application/json")
-        || essence.to_ascii_lowercase().ends_with("+json")
 }

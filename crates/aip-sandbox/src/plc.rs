@@ -1,12 +1,14 @@
 //! The PLC directory stand-in: DID documents by `GET /{did}` (did-method-plc v0.3).
 
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io;
 use std::sync::{Arc, Mutex};
 
 use aip_atproto::Did;
 use aip_base::lock;
 use aip_jose::PublicJwk;
+use http::header::ETAG;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -15,6 +17,9 @@ use crate::stage::reply::Reply;
 use crate::stage::request::Received;
 use crate::stage::server::{Server, Service, bind};
 use crate::stage::{Stage, Unfinished};
+
+/// What documents are served as.
+const MEDIA_TYPE: &str = "application/did+ld+json; charset=utf-8";
 
 /// A PLC directory on a port of the loopback interface.
 pub struct Plc {
@@ -168,14 +173,25 @@ impl Service for Directory {
             let body = json!({ "message": format!("DID not registered: {did}") });
             return Reply::json(StatusCode::NOT_FOUND, &body);
         };
-        let media_type = "application/did+ld+json; charset=utf-8";
-        Reply::new(StatusCode::OK, media_type, document.to_string())
+        let document = document.to_string();
+        let tag = entity_tag(&document);
+        if request.header("if-none-match") == Some(&*tag) {
+            return Reply::new(StatusCode::NOT_MODIFIED, MEDIA_TYPE, "").with(ETAG, &tag);
+        }
+        Reply::new(StatusCode::OK, MEDIA_TYPE, document).with(ETAG, &tag)
     }
 
     /// A directory knows no `DPoP`.
     fn demand_nonce(&self, _: Endpoint) -> Reply {
         Reply::text(StatusCode::BAD_REQUEST, "Bad Request")
     }
+}
+
+/// A weak tag, as that of the real directory is.
+fn entity_tag(document: &str) -> String {
+    let mut hasher = DefaultHasher::new();
+    document.hash(&mut hasher);
+    format!("W/\"{:x}-{:x}\"", document.len(), hasher.finish())
 }
 
 fn document(did: &str, registration: &Registration) -> Value {

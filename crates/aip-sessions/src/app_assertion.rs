@@ -86,10 +86,6 @@ impl Upstream {
     async fn note_device(&self, asked: &AppAssertionRequest<'_>) {
         let detail = format!("for {}: {}", asked.audience.as_str(), asked.jkt);
         let event = self.audit_event(AuditKind::AssertionKeyBound, &detail);
-        let noted = self.storage.record(&event.of_client(asked.client)).await;
-        if let Err(error) = noted {
-            let client = asked.client.as_str();
-            tracing::error!(client, %error, "writing the audit log failed");
-        }
+        self.storage.note(&event.of_client(asked.client)).await;
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! The password is tried at the account's own PDS before it is kept, and kept sealed, because a
 //! session whose refresh token is dead is begun anew with it. From then on the keeper treats the
-//! session like any other: [`Keeper::session_for`] finds it, [`Keeper::usable`] hands it out.
+//! session like any other: [`Keeper::session_for`] finds it, [`Keeper::recent_session`] hands it out.
 
 use std::sync::Arc;
 
@@ -80,31 +80,21 @@ impl AppPasswords {
     ) -> Result<RowId, AppPasswordError> {
         let session = self.begin(client, did, password).await?;
         let (kind, pds) = (AuditKind::AppPasswordGiven, session.pds.as_str());
-        self.audit(kind, client, did, pds).await?;
+        self.audit(kind, client, did, pds).await;
         Ok(session.id)
     }
 
     /// Writes down that a password was refused. The caller sees to it that these are not too many.
-    pub async fn audit_refusal(
-        &self,
-        client: &ClientId,
-        did: &Did,
-        error: &AppPasswordError,
-    ) -> Result<(), StorageError> {
+    pub async fn audit_refusal(&self, client: &ClientId, did: &Did, error: &AppPasswordError) {
         let kind = AuditKind::AppPasswordRefused;
-        self.audit(kind, client, did, &error.to_string()).await
+        self.audit(kind, client, did, &error.to_string()).await;
     }
 
-    async fn audit(
-        &self,
-        kind: AuditKind,
-        client: &ClientId,
-        did: &Did,
-        detail: &str,
-    ) -> Result<(), StorageError> {
+    /// Notes what is done already.
+    async fn audit(&self, kind: AuditKind, client: &ClientId, did: &Did, detail: &str) {
         let event = self.upstream().audit_event(kind, detail);
         let event = event.of_account(did).of_client(client);
-        self.upstream().storage.record(&event).await
+        self.upstream().storage.note(&event).await;
     }
 
     async fn begin(
@@ -176,7 +166,7 @@ impl AppPasswords {
             .await?;
         if ended {
             let (kind, pds) = (AuditKind::AppPasswordRemoved, session.pds.as_str());
-            self.audit(kind, client, did, pds).await?;
+            self.audit(kind, client, did, pds).await;
         }
         Ok(ended)
     }

@@ -379,7 +379,8 @@ impl SignIn {
         if let Some(check) = check {
             let event = self.upstream.audit_event(AuditKind::SignInRefused, &check);
             let event = flow.expected.iter().fold(event, AuditEvent::of_account);
-            self.upstream.storage.record(&event).await?;
+            // The person is told of the refusal in any case.
+            self.upstream.storage.note(&event).await;
         }
         outcome
     }
@@ -534,7 +535,7 @@ impl SignIn {
             .of_account(&did);
         let mut token = None;
         match purpose {
-            Purpose::Proof => self.upstream.storage.record(&event).await?,
+            Purpose::Proof => self.upstream.storage.note(&event).await,
             Purpose::App(client) => {
                 let mut session = self.new_session(flow.id, &client, keys, signed_in, now)?;
                 session.email = self.read_email(keys, signed_in, now).await;
@@ -542,8 +543,9 @@ impl SignIn {
                     .storage
                     .create_upstream_session(&session)
                     .await?;
+                // The session is stored: an error would leave it to nobody.
                 let event = event.of_client(&client);
-                self.upstream.storage.record(&event).await?;
+                self.upstream.storage.note(&event).await;
             }
             Purpose::Delegation(asked) => {
                 let client = ClientId::of_delegations();

@@ -6,7 +6,10 @@ mod common;
 
 use aip_stack::desired::{Desired, NameKey, Phase, objects};
 use common::{config, stack};
-use rcgen::{CertificateParams, KeyPair, date_time_ymd};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    date_time_ymd,
+};
 use serde_json::{Value, json};
 
 const GATEWAY: &str = "edge: {kind: gateway, gateway: {name: public, namespace: infra, section: https}}\n\
@@ -166,6 +169,17 @@ fn a_certificate_that_will_not_do_is_refused_with_its_dates_and_names() {
             "hunter2",
             "key: has no PEM block with a private RSA, P-256 or P-384 key",
         ),
+        (
+            &good,
+            "-----BEGIN ENCRYPTED PRIVATE KEY-----\naHVudGVyMg==\n-----END ENCRYPTED PRIVATE KEY-----\n",
+            "key: is protected by a passphrase of its own",
+        ),
+        (
+            &good,
+            "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00\n\naHVudGVyMg==\n\
+             -----END RSA PRIVATE KEY-----\n",
+            "key: is protected by a passphrase of its own",
+        ),
         (&key, &key, "chain: has no PEM block `CERTIFICATE`"),
         (
             "-----BEGIN CERTIFICATE-----\naHVudGVyMg==\n-----END CERTIFICATE-----\n",
@@ -188,6 +202,89 @@ fn a_certificate_that_will_not_do_is_refused_with_its_dates_and_names() {
          tls.key",
     ] {
         assert!(said.contains(words), "{said}");
+    }
+}
+
+/// A certificate for the host by an authority, and the authority's own by another one, valid in these years.
+fn chain_of(authority_from: i32, authority_to: i32, signs_itself: bool) -> (String, String) {
+    let authority_of = |name: &str, from, to| {
+        let mut parameters = CertificateParams::new(Vec::new()).unwrap();
+        parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        parameters.distinguished_name.push(DnType::CommonName, name);
+        parameters.not_before = date_time_ymd(from, 1, 1);
+        parameters.not_after = date_time_ymd(to, 10, 1);
+        parameters
+    };
+    let authority_key = KeyPair::generate().unwrap();
+    let middle = authority_of("middle", authority_from, authority_to);
+    let authority = if signs_itself {
+        middle.self_signed(&authority_key).unwrap()
+    } else {
+        let root_key = KeyPair::generate().unwrap();
+        let root = Issuer::new(authority_of("root", 2020, 2040), root_key);
+        middle.signed_by(&authority_key, &root).unwrap()
+    };
+    let key = KeyPair::generate().unwrap();
+    let mut own = CertificateParams::new(vec!["auth.example.com".to_owned()]).unwrap();
+    own.not_before = date_time_ymd(2026, 1, 1);
+    own.not_after = date_time_ymd(2027, 10, 1);
+    let own = own
+        .signed_by(&key, &Issuer::new(middle, authority_key))
+        .unwrap();
+    (
+        format!("{}{}", own.pem(), authority.pem()),
+        key.serialize_pem(),
+    )
+}
+
+#[test]
+fn an_authority_in_the_chain_has_to_be_valid_too() {
+    let (chain, key) = chain_of(2024, 2030, false);
+    build(&files(&chain, &key));
+    for (from, to) in [(2023, 2025), (2027, 2030)] {
+        let (chain, key) = chain_of(from, to, false);
+        let said = problems(&files(&chain, &key));
+        let words = format!(
+            "chain: holds an authority that is not valid now: that of `CN=middle` is valid from Jan  1 00:00:00 {from}"
+        );
+        assert!(said.contains(&words), "{said}");
+        // Whoever trusts a root has it.
+        let (chain, key) = chain_of(from, to, true);
+        build(&files(&chain, &key));
+    }
+}
+
+#[test]
+fn a_certificate_is_one_for_servers() {
+    for (usages, is_fine) in [
+        (vec![ExtendedKeyUsagePurpose::ServerAuth], true),
+        (
+            vec![
+                ExtendedKeyUsagePurpose::ClientAuth,
+                ExtendedKeyUsagePurpose::ServerAuth,
+            ],
+            true,
+        ),
+        (vec![ExtendedKeyUsagePurpose::Any], true),
+        (vec![ExtendedKeyUsagePurpose::ClientAuth], false),
+        (vec![ExtendedKeyUsagePurpose::CodeSigning], false),
+    ] {
+        let key = KeyPair::generate().unwrap();
+        let mut parameters = CertificateParams::new(vec!["auth.example.com".to_owned()]).unwrap();
+        parameters.not_before = date_time_ymd(2026, 1, 1);
+        parameters.not_after = date_time_ymd(2027, 10, 1);
+        parameters.extended_key_usages = usages;
+        let chain = parameters.self_signed(&key).unwrap().pem();
+        let text = files(&chain, &key.serialize_pem());
+        if is_fine {
+            build(&text);
+        } else {
+            let said = problems(&text);
+            assert!(
+                said.contains("chain: is not for servers, by its extended key usage"),
+                "{said}"
+            );
+        }
     }
 }
 

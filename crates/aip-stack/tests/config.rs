@@ -130,6 +130,40 @@ fn keys_must_hold_what_the_active_ones_name() {
 }
 
 #[test]
+fn keys_that_cannot_sign_are_refused_with_their_ids() {
+    for (from, to, words) in [
+        (
+            "\"d\":\"d\"}",
+            "\"e\":\"d\"}",
+            "has only the public half of the key `k1`",
+        ),
+        (
+            "\"kty\":\"EC\"",
+            "\"kty\":\"oct\"",
+            "has the symmetric key `k1`",
+        ),
+        (
+            "\"d\":\"d\"}",
+            "\"d\":\"d\"},{\"kid\":\"k1\",\"kty\":\"RSA\"}",
+            "has two keys with the `kid` `k1`",
+        ),
+    ] {
+        let text = stack("restricted", "").replace(from, to);
+        let said = problems(&text);
+        assert!(said.contains(words), "{said}");
+        assert!(
+            said.contains(
+                "config set --path --secret aip_config.signing_keys_json_string < keys.json"
+            ),
+            "{said}"
+        );
+    }
+    // The original program may have had such keys.
+    let text = stack("compat", "").replace("\"d\":\"d\"}", "\"e\":\"d\"}");
+    assert!(config(&text).is_ok());
+}
+
+#[test]
 fn sqlite_serves_one_pod() {
     let sqlite =
         stack("restricted", "").replace("postgresql://u:p@db:5432/aip", "sqlite:///data/aip.db");

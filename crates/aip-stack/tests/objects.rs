@@ -6,7 +6,7 @@ mod common;
 
 use std::collections::BTreeMap;
 
-use aip_stack::desired::{Desired, MOVE_JOB, NameKey, Phase, REKEY_JOB, objects};
+use aip_stack::desired::{Desired, MOVE_JOB, NameKey, Phase, REKEY_JOB, doctor_job, objects};
 use common::{config, stack};
 use serde_json::Value;
 use yaml_lossless::Tree;
@@ -357,4 +357,40 @@ fn the_job_that_seals_again_has_the_keys_and_the_database_of_the_servers() {
                 .all(|other| other.rekey_job("0a1b").is_none())
         );
     }
+}
+
+#[test]
+fn the_job_that_looks_around_is_a_server_that_gets_no_requests() {
+    let all = build(&stack("restricted", ""));
+    let deployment = find(&all, "Deployment", "aip").manifest();
+    let job = doctor_job(deployment, &["--json", "--servers=2"], "0a1b").unwrap();
+    assert_eq!(job.object().name, "aip-doctor-0a1b");
+    let spec = &job.manifest()["spec"];
+    assert_eq!(spec["backoffLimit"], 0);
+    let template = &spec["template"];
+    let of_server = &deployment["spec"]["template"];
+    // The network policy selects by them; the Services too, so it must never be ready.
+    assert_eq!(
+        template["metadata"]["labels"],
+        of_server["metadata"]["labels"]
+    );
+    assert_eq!(
+        template["spec"]["readinessGates"].as_array().unwrap().len(),
+        1
+    );
+    let container = &template["spec"]["containers"][0];
+    assert_eq!(
+        container["args"],
+        serde_json::json!(["doctor", "--json", "--servers=2"])
+    );
+    assert_eq!(
+        container["image"],
+        of_server["spec"]["containers"][0]["image"]
+    );
+    let others = all.iter().filter(|one| one.object().kind != "Deployment");
+    assert!(
+        others
+            .into_iter()
+            .all(|other| doctor_job(other.manifest(), &[], "0a1b").is_none())
+    );
 }

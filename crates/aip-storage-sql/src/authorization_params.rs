@@ -70,10 +70,7 @@ impl Stored for AuthorizationParams {
     type Column = String;
 
     fn to_column(&self) -> String {
-        let (redirect, device) = match &self.delivery {
-            Delivery::Redirect(redirect) => (Some(redirect), None),
-            Delivery::Device(code) => (None, Some(code)),
-        };
+        let (redirect, device) = (self.delivery.redirect(), self.delivery.device());
         let response_mode = redirect.map(|it| it.response_mode);
         let response_mode = response_mode.filter(|it| *it != ResponseMode::Query);
         let document = Document {

@@ -3,7 +3,7 @@
 //! * [`Database::connect`] → [`Database::migrate`] → [`Database::storage`].
 //! * One SQL text: `src/statements` is compiled once for each engine, as a child of `sqlite` and
 //!   of `postgres`. The parent gives it the driver and, as macros, the few fragments of SQL that
-//!   differ (row locks, the clock of leases). There is no `if` over engines. What runs statements
+//!   differ (row locks, the clock of leases, JSON). There is no `if` over engines. What runs statements
 //!   (`pool`, `sql`, `row`) is generic over the driver.
 //! * Portable types only: `TEXT`, `BIGINT` (microseconds since the epoch), `BYTEA`/`BLOB` and
 //!   `BOOLEAN`; `columns` says how domain values lie in them.
@@ -15,6 +15,7 @@
 //!   and every statement is added to the [`RequestNotes`](aip_base::RequestNotes) of who asked.
 
 mod authorization_params;
+mod client_settings;
 mod columns;
 mod database;
 mod failure;

@@ -41,6 +41,18 @@ macro_rules! database_now {
         "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)"
     };
 }
+/// The JSON object of a column with the members of a given one, each in place of what it had.
+macro_rules! json_with {
+    ($column:literal, $given:literal) => {
+        concat!(
+            "CAST(CAST(COALESCE(",
+            $column,
+            ", '{}') AS JSONB) || CAST(CAST(",
+            $given,
+            " AS TEXT) AS JSONB) AS TEXT)"
+        )
+    };
+}
 
 #[allow(
     clippy::duplicate_mod,

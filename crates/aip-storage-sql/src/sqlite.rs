@@ -40,6 +40,12 @@ macro_rules! database_now {
         $given
     };
 }
+/// The JSON object of a column with the members of a given one. Those that are null are taken away.
+macro_rules! json_with {
+    ($column:literal, $given:literal) => {
+        concat!("json_patch(COALESCE(", $column, ", '{}'), ", $given, ")")
+    };
+}
 
 #[allow(
     clippy::duplicate_mod,

@@ -124,11 +124,36 @@ impl AuditEvent {
     }
 }
 
-/// The audit stream.
+/// The audit stream. What must not be without its event is stored in one transaction with it; or, if it is not
+/// in the database, done after [`Audit::record`].
 #[async_trait]
 pub trait Audit: Send + Sync {
     /// Appends an event.
     async fn record(&self, event: &AuditEvent) -> Result<(), StorageError>;
+
+    /// Appends an event of what is done already. Where that fails, the log has it instead: an error would say
+    /// that it was not done, and cost whoever asked for it the answer.
+    async fn note(&self, event: &AuditEvent) {
+        if let Err(error) = self.record(event).await {
+            let AuditEvent {
+                kind,
+                did,
+                actor,
+                client_id,
+                detail,
+                ..
+            } = event;
+            let (did, actor) = (
+                did.as_ref().map(Did::as_str),
+                actor.as_ref().map(Did::as_str),
+            );
+            let client = client_id.as_ref().map(ClientId::as_str);
+            tracing::error!(
+                kind = kind.as_str(), did, actor, client, detail, %error,
+                "writing the audit log failed"
+            );
+        }
+    }
 
     /// The newest events, newest first, at most `limit`.
     async fn audit_events(&self, limit: u32) -> Result<Vec<AuditEvent>, StorageError>;

@@ -30,7 +30,7 @@ pub struct ClientId(Arc<str>);
 pub struct InvalidClientId;
 
 /// How a client proves itself at the token endpoint (`token_endpoint_auth_method`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr, EnumString)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumIter, IntoStaticStr, EnumString)]
 pub enum ClientAuthMethod {
     /// A public client: it cannot keep a secret.
     #[strum(serialize = "none")]
@@ -78,7 +78,7 @@ pub struct GrantTypes(BTreeSet<GrantType>);
 pub struct InvalidGrantTypes;
 
 /// Which rules a client is held to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr, EnumString)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumIter, IntoStaticStr, EnumString)]
 pub enum SecurityProfile {
     /// OAuth 2.1, with what the client itself is registered for.
     #[strum(serialize = "oauth2_1")]
@@ -89,7 +89,7 @@ pub enum SecurityProfile {
 }
 
 /// Whether the app runs on a server or in a browser (`web`), or on the person's device (`native`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr, EnumString)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumIter, IntoStaticStr, EnumString)]
 #[strum(serialize_all = "snake_case")]
 pub enum ApplicationType {
     /// Redirects are `https`, compared exactly.
@@ -112,7 +112,7 @@ pub enum IdTokenAlg {
 }
 
 /// What the access tokens of a client look like.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr, EnumString)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumIter, IntoStaticStr, EnumString)]
 #[strum(serialize_all = "snake_case")]
 pub enum AccessTokenFormat {
     /// Random: who wants to know what one is for asks introspection.
@@ -359,6 +359,16 @@ impl Client {
     /// Whether the client is registered for that grant.
     pub fn may_use(&self, grant: GrantType) -> bool {
         self.settings.grant_types.allows(grant)
+    }
+}
+
+impl GrantType {
+    /// Whether a person signs in for it, so that its tokens are for an account and may be renewed.
+    pub fn signs_people_in(self) -> bool {
+        match self {
+            Self::AuthorizationCode | Self::DeviceCode => true,
+            Self::RefreshToken | Self::ClientCredentials | Self::TokenExchange => false,
+        }
     }
 }
 

@@ -4,12 +4,9 @@ use std::fmt;
 use std::str::FromStr;
 
 use aip_jose::JwkSet;
-use url::{Host, Url};
 
+use crate::checked_uri::{MAX_URL_BYTES, https_url_of_document};
 use crate::error::uri_excerpt;
-
-/// The longest address of a key set.
-const MAX_LENGTH: usize = 2000;
 
 /// Where the keys of a client are found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,7 +25,7 @@ pub struct JwksUri(String);
 /// Not such an address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the address of a key set is an https URL of at most {MAX_LENGTH} visible characters, with the name of a host, without user, password and fragment; {0:?} is not"
+    "the address of a key set is an https URL of at most {MAX_URL_BYTES} visible characters, with the name of a host, without user, password and fragment; {0:?} is not"
 )]
 pub struct JwksUriError(String);
 
@@ -43,16 +40,7 @@ impl FromStr for JwksUri {
     type Err = JwksUriError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let visible = text.len() <= MAX_LENGTH && text.bytes().all(|b| b.is_ascii_graphic());
-        let url = Url::parse(text).ok().filter(|url| {
-            visible
-                && url.scheme() == "https"
-                && matches!(url.host(), Some(Host::Domain(_)))
-                && url.username().is_empty()
-                && url.password().is_none()
-                && url.fragment().is_none()
-        });
-        match url {
+        match https_url_of_document(text) {
             Some(_) => Ok(Self(text.to_owned())),
             None => Err(JwksUriError(uri_excerpt(text))),
         }
@@ -88,7 +76,7 @@ mod tests {
         ] {
             assert!(bad.parse::<JwksUri>().is_err(), "{bad}");
         }
-        let long = format!("https://app.example/{}", "x".repeat(MAX_LENGTH));
+        let long = format!("https://app.example/{}", "x".repeat(MAX_URL_BYTES));
         assert!(long.parse::<JwksUri>().is_err());
     }
 }

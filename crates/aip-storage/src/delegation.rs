@@ -159,13 +159,15 @@ pub trait Delegations: Send + Sync {
         now: Timestamp,
     ) -> Result<Option<DelegationForCall>, StorageError>;
 
-    /// Ends a delegation of that owner with its tokens and its session. Whether it was live.
+    /// Ends a delegation of that owner with its tokens and its session, and records that as `event`. Whether
+    /// it was live.
     async fn end_delegation(
         &self,
         owner: &Did,
         id: RowId,
         reason: DelegationEnd,
         now: Timestamp,
+        event: AuditEvent,
     ) -> Result<bool, StorageError>;
 
     /// Ends up to `batch` delegations whose time has passed, likewise. Returns how many there were.

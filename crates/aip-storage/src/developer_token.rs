@@ -157,13 +157,14 @@ pub trait DeveloperTokens: Send + Sync {
     ) -> Result<Vec<DeveloperToken>, StorageError>;
 
     /// Ends a token, of that account if one is named, with its session, which is due for revocation at
-    /// the PDS. Whose it was, if it was live.
+    /// the PDS, and records that as `event` of its owner. Whose it was, if it was live.
     async fn revoke_developer_token(
         &self,
         id: RowId,
         account: Option<&Did>,
         reason: RevokeReason,
         now: Timestamp,
+        event: AuditEvent,
     ) -> Result<Option<Did>, StorageError>;
 
     /// Notes that a token was used in the hour that began at `hour`.

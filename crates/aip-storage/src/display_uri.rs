@@ -4,12 +4,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use url::{Host, Url};
-
+use crate::checked_uri::{MAX_URL_BYTES, https_url};
 use crate::error::uri_excerpt;
-
-/// The longest address.
-const MAX_LENGTH: usize = 2000;
 
 /// The addresses of an app, as PDSs get to know them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -30,7 +26,7 @@ pub struct DisplayUri(String);
 /// Not such an address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the address of a logo, of terms or of a policy is an https URL of at most {MAX_LENGTH} visible characters, with the name of a host, without user and password; {0:?} is not"
+    "the address of a logo, of terms or of a policy is an https URL of at most {MAX_URL_BYTES} visible characters, with the name of a host, without user and password; {0:?} is not"
 )]
 pub struct DisplayUriError(String);
 
@@ -45,15 +41,7 @@ impl FromStr for DisplayUri {
     type Err = DisplayUriError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let visible = text.len() <= MAX_LENGTH && text.bytes().all(|b| b.is_ascii_graphic());
-        let url = Url::parse(text).ok().filter(|url| {
-            visible
-                && url.scheme() == "https"
-                && matches!(url.host(), Some(Host::Domain(_)))
-                && url.username().is_empty()
-                && url.password().is_none()
-        });
-        match url {
+        match https_url(text) {
             Some(_) => Ok(Self(text.to_owned())),
             None => Err(DisplayUriError(uri_excerpt(text))),
         }
@@ -92,7 +80,7 @@ mod tests {
         ] {
             assert!(bad.parse::<DisplayUri>().is_err(), "{bad}");
         }
-        let long = format!("https://app.example/{}", "x".repeat(MAX_LENGTH));
+        let long = format!("https://app.example/{}", "x".repeat(MAX_URL_BYTES));
         assert!(long.parse::<DisplayUri>().is_err());
     }
 }

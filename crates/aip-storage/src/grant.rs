@@ -13,6 +13,7 @@ use async_trait::async_trait;
 use strum::{EnumIter, EnumString, IntoStaticStr};
 
 use crate::StorageError;
+use crate::audit::AuditEvent;
 use crate::client::{Client, ClientId, RedirectUri};
 use crate::request::RedirectDelivery;
 use crate::requested_claims::RequestedClaims;
@@ -149,6 +150,8 @@ pub struct Approval {
     pub ends_session: bool,
     /// How the app gets at the grant.
     pub redemption: Redemption,
+    /// The event that tells of the grant.
+    pub event: AuditEvent,
 }
 
 /// A client that is known by a document at its id.
@@ -417,8 +420,8 @@ pub trait Grants: Send + Sync {
         now: Timestamp,
     ) -> Result<Option<TokenWithSession>, StorageError>;
 
-    /// The same token as [`Grants::access_token`] with all of its session and what of its client matters
-    /// to calls, in one read.
+    /// The same token as [`Grants::access_token`] with all of the sessions that calls may be made with
+    /// and what of its client matters to calls, in one read.
     async fn access_token_for_call(
         &self,
         hash: &TokenHash,
@@ -446,12 +449,14 @@ pub trait Grants: Send + Sync {
     async fn grants_of(&self, subject: &Did) -> Result<Vec<Grant>, StorageError>;
 
     /// Ends every live grant of that client for the account `subject` as [`Grants::revoke_grant`]
-    /// does, and forgets the consents that `subject` gave it. Returns how many there were.
+    /// does, forgets the consents that `subject` gave it, and records the end of grants as `event`. Returns
+    /// how many there were.
     async fn revoke_client_grants(
         &self,
         client: &ClientId,
         subject: &Did,
         reason: RevokeReason,
         now: Timestamp,
+        event: AuditEvent,
     ) -> Result<u64, StorageError>;
 }

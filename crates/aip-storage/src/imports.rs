@@ -111,6 +111,9 @@ pub trait Imports: Send + Sync {
     /// other server. How many there were.
     async fn drop_unseen_sessions(&self, run: Timestamp) -> Result<u64, StorageError>;
 
+    /// Forgets held sessions that are bound to the client key `kid`, which is lost. How many there were.
+    async fn forget_held_sessions(&self, kid: &str) -> Result<u64, StorageError>;
+
     /// How many sessions are held.
     async fn count_held_sessions(&self) -> Result<u64, StorageError>;
 

@@ -10,6 +10,7 @@ pub mod account_events;
 pub mod assertion_key;
 pub mod audit;
 pub mod browser;
+mod checked_uri;
 pub mod client;
 mod client_keys;
 pub mod client_registration;

@@ -12,7 +12,7 @@ use std::time::Duration;
 use aip_atproto::Did;
 use aip_base::{RowId, Timestamp};
 use async_trait::async_trait;
-use strum::{EnumString, IntoStaticStr};
+use strum::{EnumIter, EnumString, IntoStaticStr};
 use url::{Host, Url};
 
 use crate::StorageError;
@@ -66,7 +66,7 @@ pub struct LogoutNotification {
 }
 
 /// In which form a client is notified of logouts by AIP itself.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, IntoStaticStr, EnumString)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, EnumIter, IntoStaticStr, EnumString)]
 #[strum(serialize_all = "snake_case")]
 pub enum LogoutFormat {
     /// A logout token (OpenID Connect Back-Channel Logout 1.0 §2.4).

@@ -48,6 +48,24 @@ pub enum Delivery {
     Device(TokenHash),
 }
 
+impl Delivery {
+    /// Where the browser takes it, if it does.
+    pub fn redirect(&self) -> Option<&RedirectDelivery> {
+        match self {
+            Self::Redirect(redirect) => Some(redirect),
+            Self::Device(_) => None,
+        }
+    }
+
+    /// The keyed hash of the device code by which a device polls for it, if one does.
+    pub fn device(&self) -> Option<&TokenHash> {
+        match self {
+            Self::Redirect(_) => None,
+            Self::Device(code) => Some(code),
+        }
+    }
+}
+
 /// What an app asked for, after every check. It is kept as one document: a new parameter needs a
 /// member here and its check, and no change of the schema.
 #[derive(Debug, Clone, PartialEq, Eq)]

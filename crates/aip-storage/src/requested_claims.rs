@@ -29,8 +29,12 @@ pub enum ClaimName {
     EmailVerified,
     /// The name for display.
     Name,
+    /// The URL of the picture.
+    Picture,
     /// The handle.
     PreferredUsername,
+    /// The URL of the page that shows the profile.
+    Profile,
 }
 
 /// What an app asked for by name. Its text is a list of `place.claim`, separated by spaces.

@@ -3,8 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use url::Url;
-
+use crate::checked_uri::absolute_uri;
 use crate::error::uri_excerpt;
 
 /// The longest identifier. With [`MAX_RESOURCES`] of them an access token that is a JWT still fits
@@ -47,14 +46,7 @@ impl FromStr for ResourceUri {
     type Err = ResourceUriError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let visible = text.len() <= MAX_LENGTH && text.bytes().all(|b| b.is_ascii_graphic());
-        let url = Url::parse(text).ok().filter(|url| {
-            visible
-                && url.fragment().is_none()
-                && url.username().is_empty()
-                && url.password().is_none()
-        });
-        match url {
+        match absolute_uri(text, MAX_LENGTH).filter(|uri| uri.fragment().is_none()) {
             Some(_) => Ok(Self(text.to_owned())),
             None => Err(ResourceUriError::NotAResource(uri_excerpt(text))),
         }

@@ -6,11 +6,9 @@ use std::str::FromStr;
 
 use url::{Host, Url};
 
+use crate::checked_uri::{MAX_URL_BYTES, https_url_of_document};
 use crate::client::{RedirectTarget, RedirectUri};
 use crate::error::uri_excerpt;
-
-/// The longest address of a document.
-const MAX_LENGTH: usize = 2000;
 
 /// The identifier of a sector: a host in lower case, without port.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,7 +36,7 @@ pub struct SectorUri {
 pub enum SectorError {
     /// Not the address of a document.
     #[error(
-        "a sector identifier URI is an https URL of at most {MAX_LENGTH} visible characters, with the name of a host, without user, password and fragment; {0:?} is not"
+        "a sector identifier URI is an https URL of at most {MAX_URL_BYTES} visible characters, with the name of a host, without user, password and fragment; {0:?} is not"
     )]
     Uri(String),
     /// Not a host.
@@ -121,20 +119,12 @@ impl FromStr for SectorUri {
     type Err = SectorError;
 
     fn from_str(text: &str) -> Result<Self, SectorError> {
-        let visible = text.len() <= MAX_LENGTH && text.bytes().all(|b| b.is_ascii_graphic());
-        let url = Url::parse(text).ok().filter(|url| {
-            visible
-                && url.scheme() == "https"
-                && url.username().is_empty()
-                && url.password().is_none()
-                && url.fragment().is_none()
-        });
-        match url.as_ref().and_then(Url::host) {
-            Some(Host::Domain(host)) => Ok(Self {
+        match https_url_of_document(text) {
+            Some((_, host)) => Ok(Self {
                 text: text.to_owned(),
-                host: SectorId(host.to_owned()),
+                host: SectorId(host),
             }),
-            _ => Err(SectorError::Uri(uri_excerpt(text))),
+            None => Err(SectorError::Uri(uri_excerpt(text))),
         }
     }
 }
@@ -174,7 +164,7 @@ mod tests {
             assert_eq!(sector.id().as_str(), identifier);
             assert_eq!(sector.to_string(), text);
         }
-        let long = format!("https://app.example/{}", "x".repeat(MAX_LENGTH));
+        let long = format!("https://app.example/{}", "x".repeat(MAX_URL_BYTES));
         for bad in [
             "",
             "APP.example",

@@ -20,14 +20,17 @@ const FIXED_BYTES: usize = 1024;
 /// What a parsed scope takes in memory, in bytes.
 const BYTES_PER_SCOPE: usize = 160;
 
-/// An access token with the whole session that serves its grant, and what of its client matters to
-/// calls, as of one instant.
+/// An access token with the whole sessions that calls may be made with, and what of its client matters
+/// to calls, as of one instant.
 #[derive(Debug, Clone)]
 pub struct TokenForCall {
     /// The token, with its grant.
     pub token: AccessToken,
-    /// `None` if the session is not there any more.
+    /// That of the grant; `None` if it is not there any more.
     pub session: Option<UpstreamSession>,
+    /// That of the app password which the client has for the account, if it can be used and the grant's
+    /// own can. Never for who acts for somebody else, nor for a developer token.
+    pub app_password: Option<UpstreamSession>,
     /// [`ClientSettings::default_atproto_proxy`](crate::client::ClientSettings) of the client.
     pub default_atproto_proxy: Option<ServiceRef>,
 }

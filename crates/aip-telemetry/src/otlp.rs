@@ -12,7 +12,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aip_base::{Clock, Http, Rng};
+use aip_base::{Clock, Http, Rng, supervise};
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
@@ -23,6 +23,7 @@ use opentelemetry_otlp::{SpanExporter, WithExportConfig as _, WithHttpConfig as 
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{SpanData, SpanExporter as _};
 use secrecy::{ExposeSecret as _, SecretString};
+use tokio::sync::Mutex;
 
 use crate::Service;
 use crate::export::{Batches, Collector, StopSignal, count, queue};
@@ -105,16 +106,21 @@ pub(crate) fn exporter(
     Ok((layer, run(batches, exporter)))
 }
 
-async fn run(mut batches: Batches<SpanData>, exporter: SpanExporter) {
-    while let Some(spans) = batches.next().await {
-        let total = spans.len();
-        let outcome = exporter.export(spans).await;
-        count(
-            EXPORTER,
-            if outcome.is_ok() { "sent" } else { "failed" },
-            total,
-        );
-    }
+async fn run(batches: Batches<SpanData>, exporter: SpanExporter) {
+    let batches = Mutex::new(batches);
+    supervise("export of traces", || async {
+        let mut batches = batches.lock().await;
+        while let Some(spans) = batches.next().await {
+            let total = spans.len();
+            let outcome = exporter.export(spans).await;
+            count(
+                EXPORTER,
+                if outcome.is_ok() { "sent" } else { "failed" },
+                total,
+            );
+        }
+    })
+    .await;
 }
 
 fn resource(service: &Service) -> Resource {

@@ -10,7 +10,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use aip_base::{Clock, Http, Rng};
+use aip_base::{Clock, Http, Rng, supervise};
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{HeaderMap, Uri};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -18,6 +18,7 @@ use sentry::protocol::Event as Report;
 use sentry::types::{Dsn, Uuid};
 use sentry::{Client, ClientOptions, Envelope, Transport};
 use serde_json::Value;
+use tokio::sync::Mutex;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::Layer;
@@ -96,7 +97,14 @@ pub(crate) fn exporter(
     Ok((layer, run(batches, collector, stop)))
 }
 
-async fn run(mut batches: Batches<Envelope>, collector: Collector, mut stop: StopSignal) {
+async fn run(batches: Batches<Envelope>, collector: Collector, stop: StopSignal) {
+    let batches = Mutex::new(batches);
+    let report = || report(&batches, &collector, stop.clone());
+    supervise("export of error reports", report).await;
+}
+
+async fn report(batches: &Mutex<Batches<Envelope>>, collector: &Collector, mut stop: StopSignal) {
+    let mut batches = batches.lock().await;
     while let Some(envelopes) = batches.next().await {
         for envelope in envelopes {
             let mut body = Vec::new();

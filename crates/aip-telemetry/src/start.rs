@@ -4,7 +4,7 @@ use std::panic;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aip_base::{Clock, Rng};
+use aip_base::{Clock, Rng, supervise};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
@@ -107,7 +107,10 @@ pub fn init(
     if let (Some(sums), Some(statsd)) = (sums, config.statsd) {
         exporters.spawn(sums.send(statsd, stopped));
     }
-    let upkeep = tokio::spawn(metrics.clone().upkeep());
+    let kept = metrics.clone();
+    let upkeep = tokio::spawn(async move {
+        supervise("upkeep of metrics", || kept.clone().upkeep()).await;
+    });
     Ok(Telemetry {
         log,
         metrics,
@@ -140,10 +143,11 @@ impl Telemetry {
     }
 }
 
-/// Logs panics as errors of ours, with the place alone: the message of a panic may quote the data
+/// Logs and counts panics as errors of ours, with the place alone: the message of a panic may quote the data
 /// that it stumbled on.
 pub fn log_panics() {
     panic::set_hook(Box::new(|panic| {
+        metrics::counter!("aip_panics_total").increment(1);
         let place = panic.location().map(ToString::to_string);
         tracing::error!(target: "aip::panic", place, "panicked");
     }));

@@ -165,6 +165,14 @@ pub const METRICS: &[Metric] = &[
         alert: "`given_up` or `dropped` growing: log lines that begin with `logout notification` name the app",
     },
     Metric {
+        name: "aip_panics_total",
+        kind: Kind::Counter,
+        unit: Unit::Count,
+        labels: &[],
+        help: "Panics, which are defects of AIP. A request that met one is answered with 500, a background task is begun anew.",
+        alert: "it grows: report the place that the log names",
+    },
+    Metric {
         name: "aip_process_cpu_seconds",
         kind: Kind::Gauge,
         unit: Unit::Seconds,

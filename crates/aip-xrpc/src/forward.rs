@@ -4,13 +4,14 @@
 use std::sync::Arc;
 
 use aip_atproto::{Did, Nsid, ScopeSet, ServiceRef};
-use aip_base::{AmbiguousHeader, Body, HttpError, OnBehalfOf, Paced, collect, empty, full};
+use aip_base::{AmbiguousHeader, Body, HttpError, Paced, collect, empty, full};
+use aip_pds::decoded;
 use aip_sessions::{ActiveSession, Keeper, KeeperError};
 use aip_storage::audit::{AuditEvent, AuditKind};
 use aip_storage::client::ClientId;
 use aip_storage::session_read::SessionRead;
 use bytes::Bytes;
-use http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, ETAG};
+use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, ETAG};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
@@ -19,12 +20,11 @@ use crate::error::{CALLER_PACE, ForwardError, MAX_WRITE_BYTES};
 use crate::headers::{self, ATPROTO_PROXY};
 use crate::methods::is_proxied_by_pds;
 use crate::permission_sets::SetReader;
-use crate::permit::{
-    CallHead, Judgement, PermittedCall, Refusal, permit, permit_default_service, permit_write,
-};
-use crate::quota::{Allowance, CallQuota, OverQuota};
-use crate::send::{Outgoing, Payload};
+use crate::permit::{CallHead, Judgement, PermittedCall, Refusal, permit, permit_write};
+use crate::quota::{Allowance, CallQuota, OverQuota, tells_limits};
+use crate::send::Payload;
 use crate::session;
+use crate::session_choice::{JudgedCall, Sent, Sessions};
 use crate::verdict::{collect_answer, status_for_app};
 
 /// Bodies up to this size are kept for a retry; larger ones stream.
@@ -40,9 +40,8 @@ pub struct Forwarder {
 
 /// A call of an app.
 pub struct XrpcCall<'a> {
-    /// The upstream session of the grant that the app's token belongs to, as it was read a moment
-    /// ago; `None` if it is not there any more.
-    pub session: Option<&'a SessionRead>,
+    /// The upstream sessions that it may be made with.
+    pub sessions: Sessions<'a>,
     /// Who calls for the account, if that is somebody else: what they change is written down first, for
     /// its owner to see.
     pub delegate: Option<&'a Did>,
@@ -122,43 +121,37 @@ impl Forwarder {
             None if call.method != Method::POST => Payload::Buffered(Bytes::new()),
             None => payload(call.headers, body).await?,
         };
-        let read = call.session.ok_or(KeeperError::Unknown)?;
-        let active = self.keeper.recent_session(read).await?;
-        let permitted = if let Some(permitted) = permitted {
-            permitted
-        } else {
-            let judge = |scope: &ScopeSet| permit_default_service(scope, &active.scope, head);
-            sets.judge(call.scope, judge).await?
-        };
-        let allowance = self.count(call.client.as_str(), &active)?;
-        let narrow = session::withholds_email(permitted.name(), call.scope);
+        let narrow = session::withholds_email(call.nsid.as_str(), call.scope);
         if narrow {
             // The answer is read here, so it must come whole and as it is.
             headers::request_full_response(&mut to_pds);
             to_pds.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }
-        let outgoing = Outgoing {
-            call: permitted,
+        let mut judged = JudgedCall {
+            sessions: call.sessions,
+            delegate: call.delegate,
+            client: call.client,
+            scope: call.scope,
+            head,
+            permitted,
             headers: to_pds,
-            caller: OnBehalfOf {
-                account: active.did.shared(),
-                client: call.client.shared(),
-            },
+            payload,
         };
-        if let Some(delegate) = call.delegate.filter(|_| call.method == Method::POST) {
-            self.record(delegate, call.client, &active, &outgoing.call)
-                .await?;
-        }
-        let response = self.send(&outgoing, read, active, payload).await?;
+        let Sent {
+            response,
+            session: read,
+            allowance,
+        } = self.send_judged(&mut judged, &sets).await?;
         if response.status().is_success() {
-            self.forget_what_changed(outgoing.call.name(), read).await;
+            self.forget_what_changed(call.nsid.as_str(), read).await;
         }
         let (mut head, mut body) = response.into_parts();
         head.headers = headers::to_app(&head.headers);
         head.status = status_for_app(head.status);
-        // Of two limits the one that was met is told.
+        // What the PDS says of its limits passes, and the limit that was met is told.
         if let Some(allowance) = allowance
             && head.status != StatusCode::TOO_MANY_REQUESTS
+            && !tells_limits(&head.headers)
         {
             allowance.write_headers(&mut head.headers);
         }
@@ -169,7 +162,10 @@ impl Forwarder {
         }
         if narrow && head.status.is_success() && call.method != Method::HEAD {
             let known = collect_answer(body).await?;
-            let told = session::without_email(&known);
+            // Some servers compress what nobody asked them to.
+            let known = decoded(&head.headers, &known);
+            head.headers.remove(CONTENT_ENCODING);
+            let told = known.and_then(|known| session::without_email(&known));
             let unreadable = || HttpError::Broken("not a session".to_owned());
             body = full(told.ok_or_else(unreadable)?);
         }
@@ -177,7 +173,7 @@ impl Forwarder {
     }
 
     /// Writes down what a delegate is about to do. Without that nothing is sent.
-    async fn record(
+    pub(crate) async fn record(
         &self,
         delegate: &Did,
         client: &ClientId,
@@ -210,7 +206,11 @@ impl Forwarder {
     }
 
     /// Counts a call of an app.
-    fn count(&self, client: &str, active: &ActiveSession) -> Result<Option<Allowance>, OverQuota> {
+    pub(crate) fn count(
+        &self,
+        client: &str,
+        active: &ActiveSession,
+    ) -> Result<Option<Allowance>, OverQuota> {
         let Some(quota) = &self.quota else {
             return Ok(None);
         };
@@ -237,7 +237,7 @@ async fn payload(headers: &HeaderMap, body: Body) -> Result<Payload, ForwardErro
         Some(length) if length <= MAX_BUFFERED_BYTES && !chunked => {
             Ok(Payload::Buffered(collect(body, MAX_WRITE_BYTES).await?))
         }
-        _ => Ok(Payload::Stream(body)),
+        _ => Ok(Payload::Stream(Some(body))),
     }
 }
 

@@ -18,9 +18,12 @@ use crate::service_token::{ServiceTokenRefusal, judge_service_token};
 use crate::session;
 use crate::writes::{self, BodyRefusal};
 
+/// The audience that stands for all services.
+const ANY_AUDIENCE: &str = "*";
+
 /// A call that the token allows, and all of it that was judged. Made only by [`permit`],
-/// [`permit_write`] and [`permit_default_service`], and for the one call of AIP itself by
-/// [`PermittedCall::get_session`].
+/// [`permit_write`], [`permit_default_service`] and [`permit_any_service`], and for the one call of AIP
+/// itself by [`PermittedCall::get_session`].
 #[derive(Debug, Clone)]
 pub struct PermittedCall {
     method: Method,
@@ -41,7 +44,8 @@ pub enum Judgement {
     Allowed(PermittedCall),
     /// The body decides: read it (it is small JSON) and ask [`permit_write`].
     NeedsBody,
-    /// The PDS chooses the service: ask [`permit_default_service`] with the session's scope.
+    /// The PDS chooses the service: ask [`permit_default_service`] with the scope of the session, or
+    /// [`permit_any_service`] if no scope limits it.
     NeedsSession,
 }
 
@@ -253,7 +257,6 @@ pub fn permit_default_service(
     session: &ScopeSet,
     call: CallHead<'_>,
 ) -> Result<PermittedCall, Refusal> {
-    const ANY_AUDIENCE: &str = "*";
     let nsid = call.nsid;
     let everywhere = scope.allows_rpc(nsid, ANY_AUDIENCE);
     let no_further = |held: &Scope| match held {
@@ -267,7 +270,20 @@ pub fn permit_default_service(
     };
     let covered =
         (everywhere || !session.allows_rpc(nsid, ANY_AUDIENCE)) && session.iter().all(no_further);
-    require(covered, || format!("rpc:{nsid}?aud=*"))?;
+    require(covered, || format!("rpc:{nsid}?aud={ANY_AUDIENCE}"))?;
+    Ok(PermittedCall::for_head(call))
+}
+
+/// Judges a call whose service the PDS chooses, where it limits the choice by no scope: the session of
+/// an app password may call every one. So the token must, too.
+pub fn permit_any_service(
+    scope: &ScopeSet,
+    call: CallHead<'_>,
+) -> Result<PermittedCall, InsufficientScope> {
+    let nsid = call.nsid;
+    require(scope.allows_rpc(nsid, ANY_AUDIENCE), || {
+        format!("rpc:{nsid}?aud={ANY_AUDIENCE}")
+    })?;
     Ok(PermittedCall::for_head(call))
 }
 
@@ -308,7 +324,7 @@ fn allows_method(scope: &ScopeSet, nsid: &Nsid) -> bool {
         // What a published set holds is for the PDS to know.
         Scope::Include(_) => true,
         _ => false,
-    }) || scope.allows_rpc(nsid, "*")
+    }) || scope.allows_rpc(nsid, ANY_AUDIENCE)
 }
 
 /// Refuses what is not allowed, with a scope that would allow it.

@@ -221,6 +221,11 @@ impl Allowance {
     }
 }
 
+/// Whether an answer says already what is left.
+pub(crate) fn tells_limits(headers: &HeaderMap) -> bool {
+    FIELDS.iter().any(|name| headers.contains_key(name))
+}
+
 fn quota(calls: NonZeroUsize) -> Quota {
     let burst = u32::try_from(calls.get()).unwrap_or(u32::MAX);
     Quota {

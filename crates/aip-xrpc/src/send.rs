@@ -12,7 +12,9 @@ use aip_storage::nonces::ServerRole;
 use aip_storage::session_read::SessionRead;
 use aip_storage::upstream::ReauthReason;
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response, StatusCode};
+use http::header::CONTENT_LENGTH;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http_body::Body as _;
 
 use crate::error::ForwardError;
 use crate::forward::Forwarder;
@@ -25,7 +27,15 @@ const HEAD_DEADLINE: Duration = Duration::from_mins(1);
 /// A body, with or without the possibility to send it again.
 pub(crate) enum Payload {
     Buffered(Bytes),
-    Stream(Body),
+    /// `None`: it was sent.
+    Stream(Option<Body>),
+}
+
+impl Payload {
+    /// Whether all of it can be sent still.
+    pub(crate) fn is_whole(&self) -> bool {
+        matches!(self, Self::Buffered(_) | Self::Stream(Some(_)))
+    }
 }
 
 /// What every attempt of a call has in common.
@@ -47,16 +57,20 @@ impl Outgoing {
 }
 
 impl Forwarder {
-    /// Sends a call with the session `active`, which was `read` a moment ago.
+    /// Sends a call with the session `active`, which was `read` a moment ago. A session that is of no
+    /// use leaves the payload whole: the PDS did nothing then.
     pub(crate) async fn send(
         &self,
         outgoing: &Outgoing,
         read: &SessionRead,
         active: Arc<ActiveSession>,
-        payload: Payload,
+        payload: &mut Payload,
     ) -> Result<Response<Body>, ForwardError> {
         match payload {
-            Payload::Buffered(bytes) => self.send_buffered(outgoing, &active, bytes).await,
+            Payload::Buffered(bytes) => {
+                let bytes = bytes.clone();
+                self.send_buffered(outgoing, &active, bytes).await
+            }
             // In a box, as what it holds would make every other call larger.
             Payload::Stream(body) => {
                 Box::pin(self.send_stream(outgoing, read, &active, body)).await
@@ -71,7 +85,7 @@ impl Forwarder {
         outgoing: &Outgoing,
         read: &SessionRead,
         active: &ActiveSession,
-        body: Body,
+        body: &mut Option<Body>,
     ) -> Result<Response<Body>, ForwardError> {
         let mut tries = self.tries(&active.pds).await;
         let probe = Outgoing::probe(outgoing);
@@ -80,6 +94,8 @@ impl Forwarder {
             .await?;
         drop(answer);
         let active = self.keeper.recent_session(read).await?;
+        let sent_before = || HttpError::Refused("the body was sent before".to_owned());
+        let body = body.take().ok_or_else(sent_before)?;
         let nonce = tries.nonce_for(&active.pds).map(str::to_owned);
         let attempt = self.attempt(outgoing, &active, body, nonce.as_deref());
         let response = tries.run(attempt).await?;
@@ -239,6 +255,11 @@ impl Forwarder {
             .parse()
             .map_err(|_| HttpError::Refused("not a URL".to_owned()))?;
         *request.headers_mut() = outgoing.headers.clone();
+        // The client says it of no empty body, and a procedure has one (RFC 9110 §8.6).
+        if outgoing.call.method() == Method::POST && request.body().is_end_stream() {
+            let zero = HeaderValue::from_static("0");
+            request.headers_mut().insert(CONTENT_LENGTH, zero);
+        }
         request.extensions_mut().insert(outgoing.caller.clone());
         let call = PdsCall {
             method: outgoing.call.method(),

@@ -180,11 +180,28 @@ pub(crate) fn human_duration(time: Duration) -> String {
     words.join(" ")
 }
 
+/// Prints, as JSON or in lines of its members, what has a secret that is shown this once. Whoever went away has
+/// not seen it: then this fails, and the caller sees to it that no secret is good that nobody knows.
+pub(crate) fn once<T: Serialize>(
+    format: Format,
+    value: &T,
+    members: &[(&str, String)],
+) -> anyhow::Result<()> {
+    let text = match format {
+        Format::Json => serde_json::to_string_pretty(value)?,
+        Format::Table | Format::Wide => block(members.iter().cloned(), width()),
+    };
+    Ok(write(&text)?)
+}
+
+fn write(text: &str) -> std::io::Result<()> {
+    let mut out = anstream::stdout().lock();
+    writeln!(out, "{text}").and_then(|()| out.flush())
+}
+
 /// Prints a text and ends its line.
 pub(crate) fn text(text: &str) -> anyhow::Result<()> {
-    let mut out = anstream::stdout().lock();
-    let written = writeln!(out, "{text}").and_then(|()| out.flush());
-    match written {
+    match write(text) {
         // A reader that went away (`| head`) has seen enough.
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         written => Ok(written?),

@@ -254,3 +254,20 @@ pub(crate) fn worker_id() -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     format!("{}-{}", host.trim(), std::process::id())
 }
+
+#[cfg(test)]
+mod tests {
+    use aip_config::OWN_PATHS;
+    use aip_http::Endpoint;
+    use strum::IntoEnumIterator as _;
+
+    /// Below such a path nobody could tell whether a proxy took the base path away.
+    #[test]
+    fn no_base_path_begins_as_an_endpoint_does() {
+        for endpoint in Endpoint::iter() {
+            let path = endpoint.spec().path;
+            let first = path.split('/').nth(1).unwrap();
+            assert!(first.is_empty() || OWN_PATHS.contains(&first), "{path}");
+        }
+    }
+}

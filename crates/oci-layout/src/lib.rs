@@ -6,8 +6,9 @@ mod error;
 mod json;
 mod layout;
 mod push;
+mod said;
 
 pub use self::error::LayoutError;
 pub use self::json::sorted as sorted_json;
 pub use self::layout::{Layout, hex};
-pub use self::push::{PushError, Registry, push};
+pub use self::push::{PushError, Pushed, Registry, push};

@@ -31,6 +31,7 @@ async function second() {
 const routes = {
   'POST /second': second,
   'GET /oauth-sessions': ({ at, did }) => hosts[at].pds.oauthSessions(did),
+  'DELETE /oauth-sessions': ({ at, did }) => hosts[at].pds.endOauthSessions(did),
   'GET /plc-token': ({ at, did }) => hosts[at].pds.plcToken(did),
   'GET /ended-sessions': ({ at }) => hosts[at].endedSessions(),
   // How long access tokens live; how long clients are told that they do (0: the truth); how long the PDS

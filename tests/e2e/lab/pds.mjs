@@ -58,11 +58,18 @@ export async function startPds(settings) {
     app: pds.app,
     didOf: async (handle) => (await pds.ctx.accountManager.getAccount(handle))?.did,
     oauthSessions: (did) => oauthSessions(pds, did),
+    endOauthSessions: (did) => endOauthSessions(pds, did),
     // It is mailed to the person who wants to move away.
     plcToken: (did) => pds.ctx.accountManager.createEmailToken(did, 'plc_operation'),
     ...sessions,
     stop: () => pds.destroy(),
   }
+}
+
+/** What the PDS's own "connected apps" page does for the person. */
+async function endOauthSessions(pds, did) {
+  const { tokenManager } = pds.ctx.oauthProvider
+  for (const { id } of await tokenManager.listAccountTokens(did)) await tokenManager.deleteToken(id)
 }
 
 /** What the PDS's own "connected apps" page is made from. */

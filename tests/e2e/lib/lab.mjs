@@ -68,6 +68,11 @@ export class Lab {
     return this.#turn('GET', 'oauth-sessions', { did })
   }
 
+  /** The person ends all OAuth sessions of their account at the PDS. */
+  async endOauthSessions(did) {
+    await this.#turn('DELETE', 'oauth-sessions', { did })
+  }
+
   /** The code that the PDS mails to somebody who wants to change their DID document. */
   plcToken(did) {
     return this.#turn('GET', 'plc-token', { did })

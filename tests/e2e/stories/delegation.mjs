@@ -3,7 +3,7 @@
 
 import assert from 'node:assert/strict'
 import { OpenidClientApp } from '../apps/openid_client_app.mjs'
-import { walkOn } from '../lib/walk.mjs'
+import { letAct } from '../lib/let_act.mjs'
 
 export const name = 'delegation: a team posts for an account, by header and by exchanged token, until it is taken back'
 export const lab = 'http'
@@ -85,17 +85,4 @@ async function exchange(story, app, owner) {
     }),
   })
   return { status: response.status, body: await response.json() }
-}
-
-/** The owner fills in the form of the account page, and signs in at their host to confirm it. */
-async function letAct(story, page, owner, delegate) {
-  await page.goto(`${story.aip.url}/account`)
-  await walkOn(page, { person: owner })
-  await page.getByText('Let somebody else act for this account').click()
-  await page.locator('input[name=delegate]').fill(delegate.handle)
-  await page.locator('button.give-delegation').click()
-  await page.locator('form#sign-out').waitFor({ state: 'hidden' })
-  const seen = await walkOn(page, { person: owner })
-  assert.ok(seen.includes('pds:sign-in'), `they prove anew who they are: ${seen}`)
-  await page.locator(`li.delegation[data-delegate="${delegate.did}"]`).waitFor()
 }

@@ -1,16 +1,15 @@
 //! Why the kubeconfig's credentials cannot be used, in our own words: the library's errors repeat
 //! arguments, environment and output of a credential plugin, and any of these may be secret.
 
+use aip_base::terminal_excerpt;
 use kube::client::AuthError;
 use kube::config::ExecConfig;
-
-use crate::error_text::truncate_printable;
 
 /// The reason. `plugin` is the one that the context names, if that is known.
 pub(super) fn failure(error: &AuthError, plugin: Option<&ExecConfig>) -> String {
     let command = plugin.and_then(|plugin| plugin.command.as_deref());
     let plugin_name = command.map_or("the credential plugin".to_owned(), |command| {
-        format!("the credential plugin `{}`", truncate_printable(command))
+        format!("the credential plugin `{}`", terminal_excerpt(command))
     });
     match error {
         AuthError::AuthExecStart(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -24,7 +23,7 @@ pub(super) fn failure(error: &AuthError, plugin: Option<&ExecConfig>) -> String 
             let said = if said.trim().is_empty() {
                 String::new()
             } else {
-                format!(": {}", truncate_printable(&said))
+                format!(": {}", terminal_excerpt(&said))
             };
             format!("{plugin_name} failed with {}{said}", out.status)
         }
@@ -48,7 +47,7 @@ pub(super) fn failure(error: &AuthError, plugin: Option<&ExecConfig>) -> String 
             )
         }
         // The library's own sentences about `auth-provider`: names of commands and settings.
-        AuthError::AuthExec(said) => truncate_printable(said),
+        AuthError::AuthExec(said) => terminal_excerpt(said),
         AuthError::InvalidBasicAuth(_) => {
             "the user name or password contains characters that are not allowed in an HTTP header"
                 .to_owned()

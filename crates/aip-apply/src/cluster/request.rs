@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use aip_base::terminal_excerpt;
 use http_body_util::{BodyExt as _, Limited};
 use jiff::Timestamp;
 use kube::Client;
@@ -11,7 +12,7 @@ use kube::core::Status;
 use serde_json::Value;
 
 use super::error::ApiError;
-use crate::error_text::{json_error_position, root_cause, truncate_printable};
+use crate::error_text::{json_error_position, root_cause};
 
 /// Time limit of one request, answer included.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
@@ -93,7 +94,7 @@ fn refusal(code: http::StatusCode, body: &[u8]) -> Status {
                 "a proxy or gateway in front of the API server answered {code} with an HTML page"
             )
         } else {
-            truncate_printable(&text)
+            terminal_excerpt(&text)
         };
         Status::failure(&text, "")
     });

@@ -9,7 +9,7 @@ use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::process::Stdio;
 
-use aip_base::Environment;
+use aip_base::{Environment, terminal_excerpt};
 use base64::Engine as _;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
@@ -17,7 +17,7 @@ use serde::Deserialize;
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 
-use crate::error_text::{json_error_position, truncate_printable};
+use crate::error_text::json_error_position;
 
 /// Where Docker Hub's credentials are kept; its registry is `index.docker.io`.
 const DOCKER_HUB: (&str, &str) = ("index.docker.io", "https://index.docker.io/v1/");
@@ -146,7 +146,7 @@ async fn ask_helper(
     if !name.bytes().all(is_name) {
         return Err(format!(
             "`{}` is not the name of a credential helper",
-            truncate_printable(name)
+            terminal_excerpt(name)
         ));
     }
     let program = format!("docker-credential-{name}");

@@ -7,7 +7,7 @@ mod push;
 
 use std::time::Duration;
 
-use aip_base::Environment;
+use aip_base::{Environment, terminal_excerpt};
 use oci_client::client::{ClientConfig, ClientProtocol};
 use oci_client::errors::{OciDistributionError, OciErrorCode};
 use oci_client::secrets::RegistryAuth;
@@ -15,8 +15,8 @@ use oci_client::{Client, Reference};
 use url::{Host, Url};
 
 pub use self::push::{PushImageError, push};
-use crate::error_text::{root_cause, truncate_printable};
-pub use oci_layout::PushError;
+use crate::error_text::root_cause;
+pub use oci_layout::{PushError, Pushed};
 
 /// How long all requests may take together: a registry that is slow delays a deployment no longer.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -107,14 +107,17 @@ fn lookup_of_error(error: &OciDistributionError, registry: &str) -> Lookup {
     };
     match error {
         OciDistributionError::UnauthorizedError { .. }
-        | OciDistributionError::AuthenticationFailure(_) => refused(),
+        | OciDistributionError::AuthenticationFailure(_)
+        | OciDistributionError::ServerError {
+            code: 401 | 403, ..
+        } => refused(),
         OciDistributionError::RegistryError { envelope, .. } => {
             let has = |codes: &[OciErrorCode]| {
                 let mut all = envelope.errors.iter();
                 all.any(|error| codes.contains(&error.code))
             };
             let words = envelope.errors.first().map(|error| error.message.as_str());
-            let words = truncate_printable(words.unwrap_or_default());
+            let words = terminal_excerpt(words.unwrap_or_default());
             if has(&[
                 OciErrorCode::ManifestUnknown,
                 OciErrorCode::NameUnknown,
@@ -136,7 +139,7 @@ fn lookup_of_error(error: &OciDistributionError, registry: &str) -> Lookup {
         )),
         other => Lookup::Unknown(format!(
             "{registry}: {}",
-            truncate_printable(&other.to_string())
+            terminal_excerpt(&other.to_string())
         )),
     }
 }

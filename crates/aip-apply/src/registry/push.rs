@@ -4,7 +4,7 @@ use std::path::Path;
 
 use aip_base::Environment;
 use oci_client::Reference;
-use oci_layout::{Layout, Registry};
+use oci_layout::{Layout, Pushed, Registry};
 
 use super::{credentials, is_loopback};
 
@@ -26,13 +26,13 @@ pub enum PushImageError {
     Push(#[from] oci_layout::PushError),
 }
 
-/// Pushes the image in a file of a release, or in the folder of an OCI layout, to `REGISTRY/REPOSITORY:TAG`; the
-/// digest that the tag means from now on. Registries on loopback are reached without TLS, all others with it.
+/// Pushes the image in a file of a release, or in the folder of an OCI layout, to `REGISTRY/REPOSITORY:TAG`.
+/// Registries on loopback are reached without TLS, all others with it.
 pub async fn push(
     image: &Path,
     reference: &str,
     environment: &Environment,
-) -> Result<String, PushImageError> {
+) -> Result<Pushed, PushImageError> {
     let layout = Layout::open(image).map_err(oci_layout::PushError::from)?;
     let malformed = |_| oci_layout::PushError::Reference(reference.to_owned());
     let parsed: Reference = reference.parse().map_err(malformed)?;

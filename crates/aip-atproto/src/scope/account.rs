@@ -56,12 +56,12 @@ impl AccountAttr {
 
 impl AccountScope {
     pub(super) fn from_syntax(syntax: &Syntax<'_>) -> Option<Self> {
-        if !syntax.only(&["attr", "action"]) {
+        if !syntax.has_only(&["attr", "action"]) {
             return None;
         }
-        let name = syntax.one("attr", true)?;
+        let name = syntax.value("attr", true)?;
         let attr = name.parse().ok()?;
-        let manage = match syntax.many("action", false)?.as_slice() {
+        let manage = match syntax.values("action", false)?.as_slice() {
             [] | ["read"] => false,
             ["manage"] => true,
             _ => return None,
@@ -74,7 +74,7 @@ impl AccountScope {
         self.attr == other.attr && (self.manage || !other.manage)
     }
 
-    pub(super) fn meet(self, other: Self) -> Option<Self> {
+    pub(super) fn intersection(self, other: Self) -> Option<Self> {
         (self.attr == other.attr).then_some(Self {
             attr: self.attr,
             manage: self.manage && other.manage,
@@ -103,10 +103,10 @@ impl IdentityAttr {
     }
 
     pub(super) fn from_syntax(syntax: &Syntax<'_>) -> Option<Self> {
-        if !syntax.only(&["attr"]) {
+        if !syntax.has_only(&["attr"]) {
             return None;
         }
-        let name = syntax.one("attr", true)?;
+        let name = syntax.value("attr", true)?;
         [Self::Handle, Self::Any]
             .into_iter()
             .find(|attr| attr.as_str() == name)
@@ -116,7 +116,7 @@ impl IdentityAttr {
         self == Self::Any || self == other
     }
 
-    pub(super) fn meet(self, other: Self) -> Self {
+    pub(super) fn intersection(self, other: Self) -> Self {
         if self == Self::Any { other } else { self }
     }
 }

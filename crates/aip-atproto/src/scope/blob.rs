@@ -52,11 +52,11 @@ fn is_token(text: &str) -> bool {
 
 impl BlobScope {
     pub(super) fn from_syntax(syntax: &Syntax<'_>) -> Option<Self> {
-        if !syntax.only(&["accept"]) {
+        if !syntax.has_only(&["accept"]) {
             return None;
         }
         let globs = syntax
-            .many("accept", true)?
+            .values("accept", true)?
             .into_iter()
             .map(MimeGlob::parse);
         Self::new(&globs.collect::<Option<_>>()?)
@@ -74,7 +74,7 @@ impl BlobScope {
         self.accept.iter()
     }
 
-    pub(super) fn meet(&self, other: &Self) -> Option<Self> {
+    pub(super) fn intersection(&self, other: &Self) -> Option<Self> {
         let narrower = |a: &MimeGlob, b: &MimeGlob| match (a.covers(b), b.covers(a)) {
             (true, _) => Some(b.clone()),
             (false, true) => Some(a.clone()),

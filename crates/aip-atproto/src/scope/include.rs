@@ -18,11 +18,11 @@ pub struct IncludeScope {
 
 impl IncludeScope {
     pub(super) fn from_syntax(raw: &str, syntax: &Syntax<'_>) -> Option<Self> {
-        if !syntax.only(&["nsid", "aud"]) {
+        if !syntax.has_only(&["nsid", "aud"]) {
             return None;
         }
-        let set = Nsid::parse(syntax.one("nsid", true)?).ok()?;
-        let audience = match syntax.many("aud", false)?.as_slice() {
+        let set = Nsid::parse(syntax.value("nsid", true)?).ok()?;
+        let audience = match syntax.values("aud", false)?.as_slice() {
             [] => None,
             [service] => Some(ServiceRef::parse(service).ok()?),
             _ => return None,

@@ -63,7 +63,7 @@ impl NsidSet {
     }
 
     /// What is in both sets.
-    pub(super) fn meet(&self, other: &Self) -> Option<Self> {
+    pub(super) fn intersection(&self, other: &Self) -> Option<Self> {
         match (self, other) {
             (Self::Any, set) | (set, Self::Any) => Some(set.clone()),
             (Self::Listed(a), Self::Listed(b)) => {

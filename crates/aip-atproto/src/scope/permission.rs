@@ -98,13 +98,13 @@ impl Scope {
     }
 
     /// What two granular scopes of one kind both allow.
-    pub(super) fn meet(&self, other: &Self) -> Option<Self> {
+    pub(super) fn intersection(&self, other: &Self) -> Option<Self> {
         match (self, other) {
-            (Self::Repo(a), Self::Repo(b)) => a.meet(b).map(Self::Repo),
-            (Self::Rpc(a), Self::Rpc(b)) => a.meet(b).map(Self::Rpc),
-            (Self::Blob(a), Self::Blob(b)) => a.meet(b).map(Self::Blob),
-            (Self::Account(a), Self::Account(b)) => a.meet(*b).map(Self::Account),
-            (Self::Identity(a), Self::Identity(b)) => Some(Self::Identity(a.meet(*b))),
+            (Self::Repo(a), Self::Repo(b)) => a.intersection(b).map(Self::Repo),
+            (Self::Rpc(a), Self::Rpc(b)) => a.intersection(b).map(Self::Rpc),
+            (Self::Blob(a), Self::Blob(b)) => a.intersection(b).map(Self::Blob),
+            (Self::Account(a), Self::Account(b)) => a.intersection(*b).map(Self::Account),
+            (Self::Identity(a), Self::Identity(b)) => Some(Self::Identity(a.intersection(*b))),
             _ => None,
         }
     }

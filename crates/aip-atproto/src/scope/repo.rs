@@ -57,11 +57,11 @@ impl RepoAction {
 
 impl RepoScope {
     pub(super) fn from_syntax(syntax: &Syntax<'_>) -> Option<Self> {
-        if !syntax.only(&["collection", "action"]) {
+        if !syntax.has_only(&["collection", "action"]) {
             return None;
         }
-        let collections = NsidSet::from_values(&syntax.many("collection", true)?)?;
-        let actions = RepoAction::from_names(syntax.many("action", false)?.into_iter())?;
+        let collections = NsidSet::from_values(&syntax.values("collection", true)?)?;
+        let actions = RepoAction::from_names(syntax.values("action", false)?.into_iter())?;
         Some(Self {
             collections,
             actions,
@@ -78,8 +78,8 @@ impl RepoScope {
         self.actions.iter().copied()
     }
 
-    pub(super) fn meet(&self, other: &Self) -> Option<Self> {
-        let collections = self.collections.meet(&other.collections)?;
+    pub(super) fn intersection(&self, other: &Self) -> Option<Self> {
+        let collections = self.collections.intersection(&other.collections)?;
         let actions: BTreeSet<_> = self.actions.intersection(&other.actions).copied().collect();
         (!actions.is_empty()).then_some(Self {
             collections,

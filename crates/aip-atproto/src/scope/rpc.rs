@@ -48,7 +48,7 @@ impl Audience {
         }
     }
 
-    fn meet(&self, other: &Self) -> Option<Self> {
+    fn intersection(&self, other: &Self) -> Option<Self> {
         match (self, other) {
             (Self::Any, audience) | (audience, Self::Any) => Some(audience.clone()),
             (Self::Service(a), Self::Service(b)) => (a == b).then(|| self.clone()),
@@ -58,11 +58,11 @@ impl Audience {
 
 impl RpcScope {
     pub(super) fn from_syntax(syntax: &Syntax<'_>) -> Option<Self> {
-        if !syntax.only(&["lxm", "aud"]) {
+        if !syntax.has_only(&["lxm", "aud"]) {
             return None;
         }
-        let methods = NsidSet::from_values(&syntax.many("lxm", true)?)?;
-        let audience = Audience::parse(syntax.one("aud", false)?)?;
+        let methods = NsidSet::from_values(&syntax.values("lxm", true)?)?;
+        let audience = Audience::parse(syntax.value("aud", false)?)?;
         Self::new(methods, audience)
     }
 
@@ -84,9 +84,9 @@ impl RpcScope {
         &self.audience
     }
 
-    pub(super) fn meet(&self, other: &Self) -> Option<Self> {
-        let methods = self.methods.meet(&other.methods)?;
-        Self::new(methods, self.audience.meet(&other.audience)?)
+    pub(super) fn intersection(&self, other: &Self) -> Option<Self> {
+        let methods = self.methods.intersection(&other.methods)?;
+        Self::new(methods, self.audience.intersection(&other.audience)?)
     }
 }
 

@@ -133,7 +133,7 @@ impl ScopeSet {
             .0
             .iter()
             .flat_map(|a| other.0.iter().map(move |b| (a, b)));
-        let overlaps = pairs.filter_map(|(a, b)| a.meet(b));
+        let overlaps = pairs.filter_map(|(a, b)| a.intersection(b));
 
         let mut both = Self::default();
         for scope in common.0.iter().cloned().chain(overlaps) {

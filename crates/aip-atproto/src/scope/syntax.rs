@@ -56,7 +56,7 @@ impl<'a> Syntax<'a> {
 
     /// Whether every parameter is one of `names`. Others make the whole scope unknown: they may
     /// narrow it in a way that this server does not understand.
-    pub(super) fn only(&self, names: &[&str]) -> bool {
+    pub(super) fn has_only(&self, names: &[&str]) -> bool {
         self.parameters
             .iter()
             .all(|(name, _)| names.contains(&name.as_ref()))
@@ -64,7 +64,7 @@ impl<'a> Syntax<'a> {
 
     /// All values of `name`, which is also what the positional value stands for if
     /// `is_positional`. `None` if it is given both ways.
-    pub(super) fn many(&self, name: &str, is_positional: bool) -> Option<Vec<&str>> {
+    pub(super) fn values(&self, name: &str, is_positional: bool) -> Option<Vec<&str>> {
         let named = self
             .parameters
             .iter()
@@ -81,8 +81,8 @@ impl<'a> Syntax<'a> {
     }
 
     /// The only value of `name`; `None` if there is none, or more than one.
-    pub(super) fn one(&self, name: &str, is_positional: bool) -> Option<&str> {
-        match self.many(name, is_positional)?.as_slice() {
+    pub(super) fn value(&self, name: &str, is_positional: bool) -> Option<&str> {
+        match self.values(name, is_positional)?.as_slice() {
             [value] => Some(value),
             _ => None,
         }

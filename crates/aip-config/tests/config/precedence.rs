@@ -27,7 +27,7 @@ fn flags_win_over_the_environment_over_the_file_over_defaults() {
     let file = "[server]\nlisten = \"127.0.0.1:1\"\n";
     let sources = TestSources::empty().in_file(file);
     let listen = |sources: &TestSources| sources.shown("server.listen");
-    let shown = |text: &str, place: &str| (text.to_owned(), place.to_owned());
+    let shown = |text: &str, source: &str| (text.to_owned(), source.to_owned());
     assert_eq!(
         listen(&TestSources::empty()),
         shown("127.0.0.1:8080", "default")
@@ -136,9 +136,9 @@ fn two_names_of_a_setting_may_agree_and_must_not_differ() {
 #[test]
 fn a_name_of_an_older_version_that_has_no_effect_is_shown_as_such() {
     let sources = TestSources::variables([("SVG_LOGO", "<svg/>"), ("PATH", "/bin")]);
-    let (value, place) = sources.shown("SVG_LOGO");
+    let (value, source) = sources.shown("SVG_LOGO");
     assert_eq!(
-        (value.as_str(), place.as_str()),
+        (value.as_str(), source.as_str()),
         ("(no effect)", "SVG_LOGO")
     );
     assert!(

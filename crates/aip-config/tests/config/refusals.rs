@@ -161,8 +161,8 @@ fn a_log_filter_that_would_end_the_log_without_a_word_is_refused() {
     ] {
         for name in ["AIP_LOG", "RUST_LOG", "LOG_LEVEL"] {
             let problems = TestSources::variables([(name, text)]).refused();
-            let place = format!("log.filter ({name}): `{text}`: ");
-            assert!(problems[0].starts_with(&place), "{problems:?}");
+            let source = format!("log.filter ({name}): `{text}`: ");
+            assert!(problems[0].starts_with(&source), "{problems:?}");
             assert!(problems[0].contains(words), "{problems:?}");
         }
     }
@@ -262,12 +262,26 @@ fn no_message_and_no_display_holds_a_secret() {
 
 #[test]
 fn an_external_base_is_an_https_origin_unless_loopback() {
-    let refusal = |base| {
+    let refusal = |base: &str| {
         let problems = TestSources::variables([("AIP_EXTERNAL_BASE", base)]).refused();
         assert_eq!(problems.len(), 1, "{problems:?}");
         problems.concat()
     };
-    assert!(refusal("https://aip.example.com/path").contains("without path"));
+    for path in ["/a//b", "/a/../b", "/a?x", "/a%20b"] {
+        let refused = refusal(&format!("https://aip.example.com{path}"));
+        assert!(refused.contains("single slashes"), "{path}: {refused}");
+    }
+    for path in ["/oauth", "/.well-known/aip", "/xrpc/"] {
+        let refused = refusal(&format!("https://aip.example.com{path}"));
+        assert!(refused.contains("begin with"), "{path}: {refused}");
+        assert!(refused.contains("https://aip.example.com/aip"), "{refused}");
+    }
+    for path in ["", "/", "/aip", "/aip/", "/apps/sign-in"] {
+        let base = format!("https://aip.example.com{path}");
+        let loaded = TestSources::variables([("AIP_EXTERNAL_BASE", base.as_str())]).loaded();
+        let expected = base.trim_end_matches('/');
+        assert_eq!(loaded.external_base.as_str(), expected);
+    }
     assert!(refusal("http://aip.example.com").contains("do without https"));
     assert!(refusal("aip.example.com").contains("starts with `https://`"));
     assert!(

@@ -85,6 +85,6 @@ impl TestSources {
         let mut lines = self.loaded().display_rows().into_iter();
         let line: Option<DisplayRow> = lines.find(|line| line.setting == setting);
         let line = line.expect("the setting is shown");
-        (line.value, line.place.to_string())
+        (line.value, line.source.to_string())
     }
 }

@@ -1,6 +1,10 @@
 //! `doctor`: everything a deployment needs, checked one by one without changing anything.
 
+mod certificate;
 mod dependencies;
+mod inside;
+
+use std::borrow::Cow;
 
 use aip_apply::apply::lease::describe;
 use aip_apply::cluster::{ApiError, GuardedCluster};
@@ -19,16 +23,27 @@ use crate::ui::table::columns;
 
 /// Check the prerequisites of a deployment
 #[derive(Debug, Args)]
-#[command(after_help = examples!["doctor", "doctor --stack main --json"])]
+#[command(after_help = examples![
+    "doctor",
+    "doctor --stack main --json",
+    "doctor --inside --handle alice.example",
+])]
 pub(crate) struct DoctorArgs {
     /// Print the checks as JSON
     #[arg(short, long)]
     json: bool,
+    /// Also run `aip doctor` in a Pod of the stack, as a Job that is deleted again: database, DNS, PLC directory and
+    /// the rest, as the servers reach them
+    #[arg(long)]
+    inside: bool,
+    /// The handle that it looks up; that of an account with a session unless named
+    #[arg(long, requires = "inside")]
+    handle: Option<String>,
 }
 
 /// One check: what, whether it passed, and what was found.
 struct Check {
-    name: &'static str,
+    name: Cow<'static, str>,
     passed: bool,
     found: String,
 }
@@ -49,11 +64,23 @@ impl Report {
             Err(error) => (false, error.to_string(), None),
         };
         self.0.push(Check {
-            name,
+            name: name.into(),
             passed,
             found,
         });
         value
+    }
+
+    /// Notes a failure; a value goes on to the checks that need it.
+    fn checked<T, E: std::fmt::Display>(
+        &mut self,
+        name: &'static str,
+        result: Result<T, E>,
+    ) -> Option<T> {
+        match result {
+            Ok(value) => Some(value),
+            failed @ Err(_) => self.record(name, failed, |_| String::new()),
+        }
     }
 }
 
@@ -61,7 +88,7 @@ impl DoctorArgs {
     /// Checks; exits with 1 if anything fails.
     pub(crate) async fn run(self, ctx: &Context) -> Result<(), CommandError> {
         let mut report = Report::default();
-        check(ctx, &mut report).await;
+        self.check(ctx, &mut report).await;
         let failed = report.0.iter().filter(|check| !check.passed).count();
         if self.json {
             let checks: Vec<_> = report
@@ -81,6 +108,62 @@ impl DoctorArgs {
             Err(CommandError::Unhealthy(failed))
         }
     }
+
+    async fn check(&self, ctx: &Context, report: &mut Report) {
+        let named =
+            |open: &OpenStack<'_>| format!("{}/{}", open.stack.project.name, open.stack.name);
+        let Some(stack) = report.record("stack", ctx.open_stack().await, named) else {
+            return;
+        };
+        let target = stack.target(SecretsMode::Decrypted).await;
+        let target = report.record("configuration", target, |target| {
+            format!("image {}", target.image)
+        });
+        let inventory = stack.store.inventory().await;
+        let inventory = report.record("state backend", inventory, |inventory| {
+            format!(
+                "{} object(s), {} unfinished deployment(s)",
+                inventory.owned.len(),
+                inventory.intents.len()
+            )
+        });
+        let lease = stack.store.lease().await;
+        let lease = lease
+            .map_err(|error| error.to_string())
+            .and_then(not_locked);
+        report.record("lease", lease, |lease| {
+            lease.as_ref().map_or_else(|| "free".to_owned(), describe)
+        });
+        let (Some(target), Some(inventory)) = (target, inventory) else {
+            return;
+        };
+        if let Some(certificate) = cert::check(&stack, &target).await {
+            report.record("certificate", certificate, Clone::clone);
+        }
+        let cluster = stack.cluster(&target.context, &inventory).await;
+        let identity = |cluster: &GuardedCluster| {
+            let pinned = if cluster.is_pinned() {
+                "pinned"
+            } else {
+                "not pinned yet"
+            };
+            format!(
+                "context {}, cluster {} ({pinned})",
+                cluster.context(),
+                cluster.uid()
+            )
+        };
+        if let Some(cluster) = report.record("cluster", cluster, identity) {
+            check_cluster(&cluster, &target, report).await;
+            dependencies::check(&cluster, &target, ctx.clock.now(), report).await;
+            if self.inside
+                && let Some(cluster) = report.checked("in a Pod", cluster.pinned())
+            {
+                let handle = self.handle.as_deref();
+                inside::check(ctx, &cluster, &target, handle, report).await;
+            }
+        }
+    }
 }
 
 /// One row for each line that was found: a configuration may have several problems.
@@ -96,8 +179,8 @@ fn rows(check: &Check) -> Vec<Vec<String>> {
         .map(|line| vec![String::new(), String::new(), line.to_owned()])
         .collect();
     match rows.first_mut() {
-        Some(first) => first[..2].clone_from_slice(&[mark, check.name.to_owned()]),
-        None => rows.push(vec![mark, check.name.to_owned(), String::new()]),
+        Some(first) => first[..2].clone_from_slice(&[mark, check.name.to_string()]),
+        None => rows.push(vec![mark, check.name.to_string(), String::new()]),
     }
     rows
 }
@@ -108,55 +191,6 @@ fn not_locked(lease: Option<Lease>) -> Result<Option<Lease>, String> {
     match lease {
         Some(lease) if lease.expires.is_none() => Err(describe(&lease)),
         other => Ok(other),
-    }
-}
-
-async fn check(ctx: &Context, report: &mut Report) {
-    let named = |open: &OpenStack<'_>| format!("{}/{}", open.stack.project.name, open.stack.name);
-    let Some(stack) = report.record("stack", ctx.open_stack().await, named) else {
-        return;
-    };
-    let target = stack.target(SecretsMode::Decrypted).await;
-    let target = report.record("configuration", target, |target| {
-        format!("image {}", target.image)
-    });
-    let inventory = stack.store.inventory().await;
-    let inventory = report.record("state backend", inventory, |inventory| {
-        format!(
-            "{} object(s), {} unfinished deployment(s)",
-            inventory.owned.len(),
-            inventory.intents.len()
-        )
-    });
-    let lease = stack.store.lease().await;
-    let lease = lease
-        .map_err(|error| error.to_string())
-        .and_then(not_locked);
-    report.record("lease", lease, |lease| {
-        lease.as_ref().map_or_else(|| "free".to_owned(), describe)
-    });
-    let (Some(target), Some(inventory)) = (target, inventory) else {
-        return;
-    };
-    if let Some(certificate) = cert::check(&stack, &target).await {
-        report.record("certificate", certificate, Clone::clone);
-    }
-    let cluster = stack.cluster(&target.context, &inventory).await;
-    let identity = |cluster: &GuardedCluster| {
-        let pinned = if cluster.is_pinned() {
-            "pinned"
-        } else {
-            "not pinned yet"
-        };
-        format!(
-            "context {}, cluster {} ({pinned})",
-            cluster.context(),
-            cluster.uid()
-        )
-    };
-    if let Some(cluster) = report.record("cluster", cluster, identity) {
-        check_cluster(&cluster, &target, report).await;
-        dependencies::check(&cluster, &target, ctx.clock.now(), report).await;
     }
 }
 

@@ -48,7 +48,11 @@ impl ImageArgs {
         let ImageCommand::Push(args) = self.command;
         // A path is one of `--cwd`, as with every command.
         let file = ctx.folder.join(&args.file);
-        let digest = push(&file, &args.reference, &ctx.environment).await?;
+        let pushed = push(&file, &args.reference, &ctx.environment).await?;
+        for warning in &pushed.warnings {
+            ctx.screen.status(format!("warning: {warning}"));
+        }
+        let digest = pushed.digest;
         ctx.screen
             .line(format!("pushed {}@{digest}", args.reference));
         Ok(())
@@ -63,7 +67,9 @@ impl ImageError {
             PushImageError::Credentials(_) | PushImageError::Push(PushError::NotAllowed { .. }) => {
                 Exit::Authentication
             }
-            PushImageError::Push(PushError::Registry { .. }) => Exit::Failed,
+            PushImageError::Push(PushError::Registry { .. } | PushError::WithoutSbom { .. }) => {
+                Exit::Failed
+            }
         }
     }
 }

@@ -64,6 +64,10 @@ pub enum Payload {
 pub(crate) const BODY_LIMIT: usize = 64 * 1024;
 
 /// All that the rest derives from.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own about an endpoint"
+)]
 #[derive(Debug, Clone, Copy)]
 pub struct Spec {
     /// The path, in the router's notation.
@@ -83,6 +87,10 @@ pub struct Spec {
     pub inert: bool,
     /// Whether clients authenticate here, so that those who guess are slowed down.
     pub clients: bool,
+    /// Whether the parameters of requests name a client, whose document may have to be read first.
+    pub names_client: bool,
+    /// Whether it is one of the paths of AIP v1, which are mounted with `compat.v1` alone.
+    pub is_of_v1: bool,
     /// Whether the gateway or ingress of a deployment leads here. What is not public is answered by
     /// this listener all the same, to those who reach a Pod.
     pub public: bool,

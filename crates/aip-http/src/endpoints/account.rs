@@ -260,26 +260,18 @@ fn sentence(words: &str) -> String {
 /// Ends all that the app may do with the account, its app password, too.
 async fn take_back(app: &AppState, did: &Did, client: &ClientId) -> Result<(), ApiError> {
     let reason = RevokeReason::ByPerson;
+    let (clock, rng) = (&*app.server().clock, &*app.server().rng);
+    let event = AuditEvent::new(clock, rng, AuditKind::GrantRevoked, reason.as_str());
+    let event = event.of_account(did).of_client(client);
     let count = app
         .storage()
-        .revoke_client_grants(client, did, reason, app.now())
+        .revoke_client_grants(client, did, reason, app.now(), event)
         .await?;
     app.server()
         .known_tokens
         .forget_grants(|grant| grant.client_id == *client && grant.subject == *did);
     if count > 0 {
         deliver_in_background(app);
-        let server = app.server();
-        let detail = format!("{count} grants: {}", reason.as_str());
-        let event = AuditEvent::new(
-            &*server.clock,
-            &*server.rng,
-            AuditKind::GrantRevoked,
-            &detail,
-        );
-        app.storage()
-            .record(&event.of_account(did).of_client(client))
-            .await?;
     }
     app_password::remove(app, client, did).await?;
     Ok(())

@@ -3,6 +3,8 @@
 //!
 //! The password is for the client and the account of the access token, and for no others.
 
+use std::time::Duration;
+
 use aip_atproto::Did;
 use aip_base::Blame;
 use aip_oauth::params::Params;
@@ -21,6 +23,31 @@ use crate::endpoint::Endpoint;
 use crate::incoming_request::IncomingRequest;
 use crate::limits::{Limit, LimitKey};
 use crate::state::AppState;
+
+/// Refused app passwords that are written to the audit log, of one app and account.
+const AUDITED_REFUSALS: Limit = Limit::new(
+    "noted_refusals",
+    1,
+    Duration::from_mins(1),
+    "Too many refusals were noted.",
+);
+
+/// App passwords that one app gave for one account: whoever guesses them does it slowly, and uses up
+/// what no other app has.
+const APP_PASSWORDS_PER_ACCOUNT: Limit = Limit::new(
+    "app_passwords_of_account",
+    10,
+    Duration::from_mins(1),
+    "This app gave too many app passwords for this account.",
+);
+
+/// App passwords that were given, right or wrong, by network. Each is tried at a PDS.
+const APP_PASSWORDS: Limit = Limit::new(
+    "app_passwords",
+    60,
+    Duration::from_secs(1),
+    "Too many app passwords were given from your network.",
+);
 
 /// The field of the form, here and on the account page.
 pub(super) const FIELD: &str = "app-password";
@@ -127,20 +154,18 @@ pub(super) async fn set(
         let words = "This app only learns who people are, and takes no app password.";
         return Err(ApiError::request(words));
     }
-    app.count(Limit::AppPasswords, incoming).await?;
+    app.count(APP_PASSWORDS, incoming).await?;
     let pair = LimitKey::ClientAndAccount(client.as_str(), did);
     let limiter = &app.parts().limiter;
     limiter
-        .count(Limit::AppPasswordsPerAccount, pair, app.now())
+        .count(APP_PASSWORDS_PER_ACCOUNT, pair, app.now())
         .await?;
     let set = passwords(app).set(client, did, password).await;
     if let Err(error) = &set
         && error.blame() == Blame::Caller
-        && limiter
-            .permits(Limit::AuditedRefusals, pair, app.now())
-            .await
+        && limiter.permits(AUDITED_REFUSALS, pair, app.now()).await
     {
-        passwords(app).audit_refusal(client, did, error).await?;
+        passwords(app).audit_refusal(client, did, error).await;
     }
     // Whoever takes an access back ends the grants and then forgets the password: one that was tried at
     // the PDS meanwhile is forgotten here.

@@ -5,7 +5,7 @@
 //! before the person has done something.
 
 use aip_atproto::{AtIdentifier, Did, ScopeSet};
-use aip_oauth::authorize::{AuthorizeError, PageError, RefusalCode, ValidRequest};
+use aip_oauth::authorize::{AuthorizeError, RefusalCode, ValidRequest};
 use aip_oauth::interaction::{
     ConsentReason, InteractionInput, NextStep, consent_reason, next_step,
 };
@@ -38,9 +38,6 @@ pub(super) async fn handle(
         Err(AuthorizeError::Storage(error)) => return Err(error.into()),
         Err(AuthorizeError::Refused(refusal)) => return Ok(refused(app, &refusal)),
     };
-    if valid.request_uri.is_some_and(|it| it.begun) {
-        return Err(PageError::UnknownRequestUri.into());
-    }
     if !app.brings_cookies(incoming)
         && let Some(navigation) = as_navigation(app, incoming, Endpoint::Authorize)
     {

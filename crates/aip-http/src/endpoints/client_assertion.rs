@@ -1,6 +1,8 @@
 //! `/oauth/client-assertion`: an app that talks to PDSs itself asks for a client assertion (AT Protocol
 //! proposal 0010).
 
+use std::time::Duration;
+
 use aip_sessions::{AppAssertionError, AppAssertionRequest};
 use axum::Json;
 use axum::response::{IntoResponse as _, Response};
@@ -15,6 +17,22 @@ use crate::endpoint::Endpoint;
 use crate::incoming_request::IncomingRequest;
 use crate::limits::Limit;
 use crate::state::AppState;
+
+/// Client assertions signed for one client that proved who it is.
+const ASSERTIONS_OF_CLIENT: Limit = Limit::new(
+    "assertions_of_client",
+    1000,
+    Duration::from_millis(10),
+    "This client asked for too many client assertions.",
+);
+
+/// Client assertions signed in the name of clients that cannot prove who they are, by network.
+const ASSERTIONS: Limit = Limit::new(
+    "assertions",
+    60,
+    Duration::from_secs(1),
+    "Too many client assertions were asked for from your network.",
+);
 
 /// Proposal 0010, "Example".
 #[derive(Serialize)]
@@ -52,10 +70,10 @@ async fn sign(app: &AppState, incoming: &IncomingRequest) -> Result<Response, Ap
     // Anybody can ask in the name of a public client: what that costs is its network's.
     let client = checked.client();
     if client.is_confidential() {
-        let limit = Limit::AssertionsOfClient;
+        let limit = ASSERTIONS_OF_CLIENT;
         app.count_for_client(limit, client.id.as_str()).await?;
     } else {
-        app.count(Limit::Assertions, incoming).await?;
+        app.count(ASSERTIONS, incoming).await?;
     }
     let document = app.own_document(client).ok_or_else(|| {
         ApiError::caller(

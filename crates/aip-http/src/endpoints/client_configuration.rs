@@ -34,7 +34,12 @@ pub(super) async fn handle(
         .path
         .trim_end_matches("{id}");
     let id = path.strip_prefix(prefix).unwrap_or_default();
-    let own = server.own_registration(id, token).await;
+    let sent = &incoming.json;
+    let own = if incoming.head.method == Method::PUT {
+        server.own_registration_to_change(id, token, sent).await
+    } else {
+        server.own_registration(id, token).await
+    };
     let own = refused(app, incoming, own).await?;
     match incoming.head.method {
         // A change is a registration anew. To read and to delete is always a client's own right.
@@ -47,7 +52,7 @@ pub(super) async fn handle(
                 if !matches!(changed, Err(ClientRegistrationError::ChangedMeanwhile)) {
                     break;
                 }
-                let again = server.own_registration(id, token).await;
+                let again = server.own_registration_to_change(id, token, sent).await;
                 let again = refused(app, incoming, again).await?;
                 changed = replace(app, incoming, again).await?;
             }

@@ -6,7 +6,7 @@
 //! encrypted token must not be given a plain one. The addresses of logo, terms and policy are
 //! checked and not kept: AIP shows nothing that an app says of itself but its name.
 
-use aip_jose::JwkSet;
+use aip_jose::{JwkSet, PublicJwk};
 use aip_oauth::client_auth::ASSERTION_ALGS;
 use aip_oauth::pairwise::sector_of_host;
 use aip_oauth::registration::ClientSettings;
@@ -94,6 +94,15 @@ fn invalid_redirect(words: impl Into<String>) -> ApiError {
     ApiError::caller(http::StatusCode::BAD_REQUEST, "invalid_redirect_uri", words)
 }
 
+/// A client without what metadata can only add to, for whoever names all of it and may take it back.
+pub(super) fn without_demands(client: ClientSettings) -> ClientSettings {
+    ClientSettings {
+        require_par: false,
+        dpop_bound_access_tokens: false,
+        ..client
+    }
+}
+
 impl ClientMetadata {
     /// Reads a body.
     pub(super) fn parse(json: &[u8]) -> Result<Self, ApiError> {
@@ -133,7 +142,11 @@ impl ClientMetadata {
             self.frontchannel_logout_session_required,
             development,
         )?;
-        let keys = keys(self.jwks, self.jwks_uri, development)?;
+        let jwks = match &self.token_endpoint_auth_signing_alg {
+            Some(alg) => Some(only_of(self.jwks, alg)?),
+            None => self.jwks,
+        };
+        let keys = keys(jwks, self.jwks_uri, development)?;
         if auth_method == ClientAuthMethod::PrivateKeyJwt && keys.is_none() {
             return Err(invalid("`private_key_jwt` needs `jwks` or `jwks_uri`"));
         }
@@ -193,17 +206,10 @@ impl ClientMetadata {
             None => default,
             Some(given) => word(given, "token_endpoint_auth_method")?,
         };
-        if let Some(alg) = &self.token_endpoint_auth_signing_alg {
-            if ASSERTION_ALGS.iter().all(|known| known.as_str() != alg) {
-                return Err(unsupported("token_endpoint_auth_signing_alg", alg));
-            }
-            // It is not kept: that no other one is taken follows from the keys alone.
-            let keys = self.jwks.as_ref().map_or(&[][..], JwkSet::keys);
-            if keys.is_empty() || keys.iter().any(|key| key.alg().as_str() != alg) {
-                return Err(invalid(
-                    "`token_endpoint_auth_signing_alg` needs `jwks` with keys of that algorithm only",
-                ));
-            }
+        if let Some(alg) = &self.token_endpoint_auth_signing_alg
+            && ASSERTION_ALGS.iter().all(|known| known.as_str() != alg)
+        {
+            return Err(unsupported("token_endpoint_auth_signing_alg", alg));
         }
         Ok(method)
     }
@@ -334,6 +340,21 @@ fn parsed(
     parsed.map_err(|error| refused(format!("`{member}`: {error}")))
 }
 
+/// The keys as keys of that algorithm, which each of them can be. It is not kept: that no other one is taken
+/// follows from the keys alone.
+fn only_of(jwks: Option<JwkSet>, alg: &str) -> Result<JwkSet, ApiError> {
+    let all = jwks.unwrap_or_default();
+    let of_alg = all.keys().iter().filter(|key| key.alg().as_str() == alg);
+    let kept: Vec<_> = of_alg.cloned().collect();
+    let is_kept = |key: &PublicJwk| kept.iter().any(|it| it.thumbprint() == key.thumbprint());
+    if kept.is_empty() || !all.keys().iter().all(is_kept) {
+        return Err(invalid(
+            "`token_endpoint_auth_signing_alg` needs `jwks` with keys of that algorithm only",
+        ));
+    }
+    Ok(JwkSet::new(kept))
+}
+
 fn keys(
     jwks: Option<JwkSet>,
     uri: Option<String>,
@@ -438,6 +459,9 @@ fn name_of(redirects: &[RedirectUri]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use aip_jose::{Alg, SigningKey};
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -453,6 +477,28 @@ mod tests {
             assert!(!names_public_host(uri), "{uri}");
         }
         assert!(names_public_host("https://app.example/keys"));
+    }
+
+    #[test]
+    fn a_named_algorithm_is_that_of_every_key_that_names_none() {
+        let rsa = SigningKey::generate(Alg::Rs256, None).unwrap();
+        let mut rsa = serde_json::to_value(rsa.public()).unwrap();
+        rsa.as_object_mut().unwrap().remove("alg");
+        let ec = SigningKey::generate(Alg::Es256, None).unwrap();
+        let ec = serde_json::to_value(ec.public()).unwrap();
+        let set = |keys: &[&Value]| -> Option<JwkSet> {
+            serde_json::from_value(json!({ "keys": keys })).ok()
+        };
+        for alg in ["RS256", "PS256"] {
+            let kept = only_of(set(&[&rsa]), alg).unwrap();
+            let algs: Vec<_> = kept.keys().iter().map(|key| key.alg().as_str()).collect();
+            assert_eq!(algs, [alg]);
+            assert!(only_of(set(&[&rsa, &ec]), alg).is_err());
+            assert!(only_of(set(&[]), alg).is_err());
+            assert!(only_of(None, alg).is_err());
+        }
+        assert!(only_of(set(&[&ec]), "ES256").is_ok());
+        assert!(only_of(set(&[&rsa, &ec]), "ES256").is_err());
     }
 
     #[test]

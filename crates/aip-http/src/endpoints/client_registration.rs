@@ -1,5 +1,7 @@
 //! `/oauth/clients/register`: a client registers itself (RFC 7591).
 
+use std::time::Duration;
+
 use aip_oauth::client_registration::{ClientRegistrationError, RegistrationMode};
 use aip_storage::client::ClientSettings;
 use aip_storage::sector::Sector;
@@ -14,6 +16,22 @@ use crate::incoming_request::IncomingRequest;
 use crate::limits::Limit;
 use crate::state::AppState;
 
+/// Registration access tokens that were wrong, by network.
+const REGISTRATION_FAILURES: Limit = Limit::new(
+    "registration_failures",
+    60,
+    Duration::from_secs(1),
+    "Too many registration tokens from your network were wrong.",
+);
+
+/// Clients that register themselves where anybody may, by network. Each is a row.
+const REGISTRATIONS: Limit = Limit::new(
+    "registrations",
+    10,
+    Duration::from_mins(1),
+    "Too many apps were registered from your network.",
+);
+
 /// Registers the client and gives it what it needs.
 pub(super) async fn handle(
     app: &AppState,
@@ -24,7 +42,7 @@ pub(super) async fn handle(
     let admitted = refused(app, incoming, admitted).await?;
     // Whoever has a token of the operator's is limited by that.
     if server.registration.mode == RegistrationMode::Open {
-        app.count(Limit::Registrations, incoming).await?;
+        app.count(REGISTRATIONS, incoming).await?;
     }
     let metadata = ClientMetadata::parse(&incoming.json)?;
     let base = server.registration.new_client();
@@ -43,7 +61,7 @@ pub(super) async fn count_document(
 ) -> Result<(), ApiError> {
     let sector = settings.pairwise.as_ref();
     if sector.and_then(Sector::document).is_some() {
-        app.count(Limit::ClientDocuments, incoming).await?;
+        app.count(Limit::CLIENT_DOCUMENTS, incoming).await?;
     }
     Ok(())
 }
@@ -66,7 +84,7 @@ pub(super) async fn refused<T>(
     outcome: Result<T, ClientRegistrationError>,
 ) -> Result<T, ApiError> {
     if let Err(ClientRegistrationError::InvalidToken) = &outcome {
-        app.count(Limit::RegistrationFailures, incoming).await?;
+        app.count(REGISTRATION_FAILURES, incoming).await?;
     }
     Ok(outcome?)
 }

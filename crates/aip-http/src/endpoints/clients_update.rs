@@ -2,18 +2,18 @@
 //! own PDS. What the call does not name stays as it is.
 
 use aip_atproto::Scope;
+use aip_oauth::client_fields::CLIENT_FIELDS;
 use aip_oauth::registration::ClientSettings;
 use aip_storage::audit::{AuditEvent, AuditKind};
 use aip_storage::client::{Client, ClientId};
-use aip_storage::display_uri::DisplayUri;
 use axum::Json;
 use axum::response::{IntoResponse as _, Response};
 use http::StatusCode;
 use secrecy::ExposeSecret;
 use serde_json::{Map, Value};
 
-use super::client_information::{ClientInformation, changed};
-use super::client_metadata::{ClientMetadata, invalid};
+use super::client_information::{changed, metadata};
+use super::client_metadata::{ClientMetadata, invalid, without_demands};
 use crate::api_error::ApiError;
 use crate::endpoint::Endpoint;
 use crate::incoming_request::IncomingRequest;
@@ -46,9 +46,7 @@ pub(super) async fn handle(
     let event = AuditEvent::new(clock, rng, kind, method);
     let event = event.of_account(admin.did()).of_client(&client.id);
     // The client is changed, and the answer has the only copy of a new secret.
-    if let Err(error) = app.storage().record(&event).await {
-        tracing::error!(client = client.id.as_str(), %error, "writing the audit log failed");
-    }
+    app.storage().note(&event).await;
     let secret = secret.as_ref().map(ExposeSecret::expose_secret);
     Ok(Json(changed(&client, secret)).into_response())
 }
@@ -70,8 +68,7 @@ fn merged(
             return Err(invalid(format!("`{kept}` cannot be changed here")));
         }
     }
-    let mut members = ClientInformation::metadata(client)
-        .ok_or_else(|| ApiError::internal("client metadata could not be written as JSON"))?;
+    let mut members = metadata(client);
     // RFC 7591 §2: of the two, a client has one.
     for (named, other) in [("jwks", "jwks_uri"), ("jwks_uri", "jwks")] {
         if wanted.get(named).is_some_and(|it| !it.is_null()) {
@@ -92,10 +89,12 @@ fn merged(
     // Absent, they stay: the subjects that a client knows people by never change.
     members.remove("subject_type");
     members.remove("sector_identifier_uri");
-    let mut base = client.settings.clone();
-    // Both are among the members, so that they can be taken back.
-    (base.require_par, base.dpop_bound_access_tokens) = (false, false);
-    take_own_document(&mut members, &mut base)?;
+    let mut base = without_demands(client.settings.clone());
+    // What only the operator and administrators may say.
+    for field in CLIENT_FIELDS.iter().filter(|it| it.may_be_given()) {
+        let wanted = members.remove(field.name);
+        field.give(&mut base, wanted.as_ref()).map_err(invalid)?;
+    }
     let metadata = ClientMetadata::parse(Value::Object(members).to_string().as_bytes())?;
     let settings = metadata.settings(base, app.issuer().is_loopback())?;
     let hands_out = |scope: &Scope| *scope == Scope::Credentials;
@@ -105,38 +104,6 @@ fn merged(
         ));
     }
     Ok(settings)
-}
-
-/// What PDSs get to know of the client, which only the operator and administrators may say.
-fn take_own_document(
-    members: &mut Map<String, Value>,
-    settings: &mut ClientSettings,
-) -> Result<(), ApiError> {
-    for (name, flag) in [
-        ("own_upstream_document", &mut settings.own_upstream_document),
-        ("client_assertions", &mut settings.client_assertions),
-    ] {
-        *flag = match members.remove(name) {
-            None => false,
-            Some(Value::Bool(wanted)) => wanted,
-            Some(_) => return Err(invalid(format!("`{name}` is true or false"))),
-        };
-    }
-    let uris = &mut settings.display_uris;
-    for (name, uri) in [
-        ("logo_uri", &mut uris.logo),
-        ("tos_uri", &mut uris.tos),
-        ("policy_uri", &mut uris.policy),
-    ] {
-        let wanted: Option<Result<DisplayUri, _>> = match members.remove(name) {
-            None => None,
-            Some(Value::String(text)) => Some(text.parse()),
-            Some(_) => return Err(invalid(format!("`{name}` is no text"))),
-        };
-        let wanted = wanted.transpose();
-        *uri = wanted.map_err(|error| invalid(format!("`{name}`: {error}")))?;
-    }
-    Ok(())
 }
 
 fn invalid_request(words: impl Into<String>) -> ApiError {

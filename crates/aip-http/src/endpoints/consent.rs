@@ -7,7 +7,7 @@ use aip_oauth::authorize::RefusalCode;
 use aip_oauth::client_documents::document_host;
 use aip_oauth::interaction::ConsentReason;
 use aip_oauth::params::Params;
-use aip_storage::request::{Delivery, SignedIn};
+use aip_storage::request::SignedIn;
 use aip_storage::sector::Sector;
 use axum::response::Response;
 use http::StatusCode;
@@ -143,10 +143,8 @@ fn show(
     };
     let handle = pending.account.as_ref().and_then(|it| it.handle.as_ref());
     let account = AccountName::new(&who.did, handle);
-    let destination = match &pending.request.params.delivery {
-        Delivery::Redirect(redirect) => Some(destination(redirect.redirect_uri.as_str())),
-        Delivery::Device(_) => None,
-    };
+    let redirect = pending.request.params.delivery.redirect();
+    let destination = redirect.map(|it| destination(it.redirect_uri.as_str()));
     let document_host = document_host(&pending.client);
     let scopes = described(&granted, pending.client.settings.pairwise.as_ref());
     let page = ConsentPage {

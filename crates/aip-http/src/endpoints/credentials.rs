@@ -1,6 +1,8 @@
 //! The session endpoint for apps with the scope `aip:credentials`: the body of AIP v2, with the access
 //! token of the PDS and the private key that it is bound to. No token leaves without its audit event.
 
+use std::time::Duration;
+
 use std::sync::Arc;
 
 use aip_atproto::Handle;
@@ -19,6 +21,14 @@ use serde::{Deserialize, Serialize};
 use crate::api_error::ApiError;
 use crate::limits::Limit;
 use crate::state::AppState;
+
+/// Tokens and keys of sessions handed out under one grant, each time with secrets that are opened.
+const CREDENTIALS_PER_GRANT: Limit = Limit::new(
+    "credentials_of_grant",
+    60,
+    Duration::from_secs(1),
+    "This app asked for its credentials too often; it can use them until `expires_at`.",
+);
 
 /// The answer of AIP v2.2.2, member for member.
 #[derive(Serialize)]
@@ -106,8 +116,7 @@ pub(super) async fn open(
     id: RowId,
 ) -> Result<Result<Arc<ActiveSession>, KeeperError>, ApiError> {
     let grant = &call.token().grant;
-    app.count_for_grant(Limit::CredentialsPerGrant, grant.id)
-        .await?;
+    app.count_for_grant(CREDENTIALS_PER_GRANT, grant.id).await?;
     let active = match app.parts().keeper.active_session(id).await {
         Ok(active) => active,
         Err(error) => return Ok(Err(error)),

@@ -109,7 +109,7 @@ pub(super) async fn give(
         Ok(asked) => asked,
         Err(words) => return Ok(Err(DelegationRefusal(words))),
     };
-    app.count(Limit::SignIns, incoming).await?;
+    app.count(Limit::SIGN_INS, incoming).await?;
     let live = app.storage().delegations_of(&owner.did, app.now()).await?;
     let delegate = match find(app, &asked.delegate).await {
         Ok(delegate) => delegate,
@@ -162,21 +162,16 @@ pub(super) async fn take_back(
 
 /// The same, for whoever knows that the owner wants it.
 pub(super) async fn end(app: &AppState, owner: &Did, id: RowId) -> Result<(), ApiError> {
-    let reason = DelegationEnd::TakenBack;
-    let ended = app
-        .storage()
-        .end_delegation(owner, id, reason, app.now())
+    let (reason, server) = (DelegationEnd::TakenBack, app.server());
+    let detail = format!("delegation {id}: {}", reason.as_str());
+    let kind = AuditKind::DelegationEnded;
+    let event = AuditEvent::new(&*server.clock, &*server.rng, kind, &detail).of_account(owner);
+    app.storage()
+        .end_delegation(owner, id, reason, app.now(), event)
         .await?;
-    let server = app.server();
     server
         .known_tokens
         .forget_grants(|grant| grant.subject == *owner && grant.delegate().is_some());
-    if ended {
-        let detail = format!("delegation {id}: {}", reason.as_str());
-        let kind = AuditKind::DelegationEnded;
-        let event = AuditEvent::new(&*server.clock, &*server.rng, kind, &detail);
-        app.storage().record(&event.of_account(owner)).await?;
-    }
     Ok(())
 }
 

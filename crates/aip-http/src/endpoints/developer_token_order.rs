@@ -54,7 +54,7 @@ async fn make(
     link: &str,
     order: &DeveloperTokenOrder,
 ) -> Result<Response, ApiError> {
-    app.count(Limit::SignIns, incoming).await?;
+    app.count(Limit::SIGN_INS, incoming).await?;
     if has_too_many(app, &order.account).await? {
         let words = too_many_message();
         return show(app, incoming, flow, link, order, Some(&words)).await;

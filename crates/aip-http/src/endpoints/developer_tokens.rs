@@ -65,7 +65,7 @@ pub(super) async fn make(
         Ok(asked) => asked,
         Err(words) => return Ok(Err(TokenRefusal(words))),
     };
-    app.count(Limit::SignIns, incoming).await?;
+    app.count(Limit::SIGN_INS, incoming).await?;
     if has_too_many(app, &owner.did).await? {
         return Ok(Err(TokenRefusal(too_many_message())));
     }

@@ -1,5 +1,7 @@
 //! `/oauth/device_authorization`: a device asks for codes (RFC 8628 §3.1).
 
+use std::time::Duration;
+
 use aip_oauth::authorize::DeviceResponse;
 use axum::Json;
 use axum::response::{IntoResponse as _, Response};
@@ -13,6 +15,23 @@ use crate::endpoint::Endpoint;
 use crate::incoming_request::IncomingRequest;
 use crate::limits::Limit;
 use crate::state::AppState;
+
+/// Device codes given to one client that proved who it is.
+const DEVICE_CODES_PER_CLIENT: Limit = Limit::new(
+    "device_codes_of_client",
+    100,
+    Duration::from_secs(1),
+    "Too many devices of this client asked for a code.",
+);
+
+/// Device codes given in the name of clients that cannot prove who they are, by network. Each is
+/// a row for a day.
+const DEVICE_CODES_PER_NETWORK: Limit = Limit::new(
+    "device_codes",
+    20,
+    Duration::from_secs(10),
+    "Too many devices of your network asked for a code.",
+);
 
 /// RFC 8628 §3.2.
 #[derive(Serialize)]
@@ -57,10 +76,10 @@ async fn authorize(
     // Anybody can ask in the name of a public client: what that costs is its network's.
     let client = checked.client();
     if client.is_confidential() {
-        let limit = Limit::DeviceCodesPerClient;
+        let limit = DEVICE_CODES_PER_CLIENT;
         app.count_for_client(limit, client.id.as_str()).await?;
     } else {
-        app.count(Limit::DeviceCodesPerNetwork, incoming).await?;
+        app.count(DEVICE_CODES_PER_NETWORK, incoming).await?;
     }
     Ok(app.server().authorize_device(checked).await?)
 }

@@ -17,7 +17,7 @@ pub(super) fn handle(app: &AppState) -> Result<Response, ApiError> {
         ApiError::caller(
             StatusCode::NOT_FOUND,
             "not_found",
-            "This server has no DID: its address has a port or no name.",
+            "This server has no DID: its address has a port or a path, or no name.",
         )
     })?;
     let keys = app.server().keys.current();

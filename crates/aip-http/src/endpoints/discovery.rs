@@ -69,7 +69,7 @@ fn metadata(app: &AppState, signing: &[IdTokenAlg]) -> Map<String, Value> {
         }
     }
     if app.server().registration.mode != RegistrationMode::Off {
-        let registration = Endpoint::ClientRegistration.url(app.issuer().origin());
+        let registration = Endpoint::ClientRegistration.url(app.issuer().base());
         put("registration_endpoint", json!(registration));
     }
     if app.server().client_documents.are_taken() {

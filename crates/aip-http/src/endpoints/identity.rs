@@ -15,7 +15,7 @@ use aip_xrpc::headers::single_header_text;
 use axum::Json;
 use axum::response::{IntoResponse as _, Response};
 use http::header::ALLOW;
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 use strum::{EnumIter, IntoEnumIterator as _};
 use url::form_urlencoded;
@@ -58,10 +58,10 @@ impl IdentityMethod {
         incoming: &IncomingRequest,
         grant: &Grant,
     ) -> Result<Response, ApiError> {
-        if incoming.head.method != Method::GET {
+        if incoming.is_post() {
             let words = format!("{} is called with GET", self.nsid());
             let problem = ApiError::caller(StatusCode::METHOD_NOT_ALLOWED, "InvalidRequest", words);
-            return Err(problem.with(ALLOW, "GET"));
+            return Err(problem.with(ALLOW, "GET, HEAD"));
         }
         let (query, resolver) = (incoming.query(), app.resolver());
         let body = match self {

@@ -26,6 +26,7 @@ mod identity;
 mod introspect;
 mod login;
 mod logout;
+mod openapi;
 mod par;
 mod probes;
 mod resolve;
@@ -54,7 +55,7 @@ pub(crate) async fn dispatch(
     incoming: &IncomingRequest,
     stream: Body,
 ) -> Result<Response, ApiError> {
-    if takes_clients(endpoint) {
+    if endpoint.spec().names_client {
         app.read_client_document(incoming, incoming.params())
             .await?;
     }
@@ -65,6 +66,7 @@ pub(crate) async fn dispatch(
         Endpoint::Login => Box::pin(login::handle(app, incoming)).await,
         Endpoint::Consent => Box::pin(consent::handle(app, incoming)).await,
         Endpoint::Device => Box::pin(device::handle(app, incoming)).await,
+        Endpoint::DeviceCodeV2 | Endpoint::DeviceCallbackV2 => device::lead_here(incoming),
         Endpoint::DeveloperTokenOrder => {
             Box::pin(developer_token_order::handle(app, incoming)).await
         }
@@ -96,6 +98,7 @@ pub(crate) async fn dispatch(
             Box::pin(upstream::document_of_client(app, incoming)).await
         }
         Endpoint::UpstreamJwks => Ok(upstream::jwks(app)),
+        Endpoint::OpenApi => Ok(openapi::handle(app)),
         Endpoint::Session => Box::pin(session::handle(app, incoming)).await,
         Endpoint::AppPassword => Box::pin(app_password::handle(app, incoming)).await,
         Endpoint::Resolve => Box::pin(resolve::handle(app, incoming)).await,
@@ -114,17 +117,4 @@ pub(crate) async fn dispatch(
         Endpoint::Alive => Ok(probes::alive()),
         Endpoint::Ready => Box::pin(probes::ready(app.health())).await,
     }
-}
-
-/// Whether requests name a client in their parameters.
-fn takes_clients(endpoint: Endpoint) -> bool {
-    matches!(
-        endpoint,
-        Endpoint::Authorize
-            | Endpoint::PushedAuthorizationRequest
-            | Endpoint::Token
-            | Endpoint::Revoke
-            | Endpoint::Introspect
-            | Endpoint::Logout
-    )
 }

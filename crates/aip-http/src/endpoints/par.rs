@@ -1,5 +1,7 @@
 //! `/oauth/par`: an app pushes its authorization request (RFC 9126).
 
+use std::time::Duration;
+
 use aip_oauth::authorize::PushedResponse;
 use axum::Json;
 use axum::response::{IntoResponse as _, Response};
@@ -13,6 +15,23 @@ use crate::endpoint::Endpoint;
 use crate::incoming_request::IncomingRequest;
 use crate::limits::Limit;
 use crate::state::AppState;
+
+/// Requests pushed by one client that proved who it is.
+const PUSHED_REQUESTS_PER_CLIENT: Limit = Limit::new(
+    "pushed_requests_of_client",
+    1000,
+    Duration::from_millis(10),
+    "This client pushed too many requests.",
+);
+
+/// Requests pushed in the name of clients that cannot prove who they are, by network. Each is
+/// a row.
+const PUSHED_REQUESTS_PER_NETWORK: Limit = Limit::new(
+    "pushed_requests",
+    60,
+    Duration::from_secs(1),
+    "Too many requests were pushed from your network.",
+);
 
 /// RFC 9126 §2.2.
 #[derive(Serialize)]
@@ -42,10 +61,10 @@ async fn push(app: &AppState, incoming: &IncomingRequest) -> Result<PushedRespon
     // Anybody can push in the name of a public client: what that costs is its network's.
     let client = checked.client();
     if client.is_confidential() {
-        let limit = Limit::PushedRequestsPerClient;
+        let limit = PUSHED_REQUESTS_PER_CLIENT;
         app.count_for_client(limit, client.id.as_str()).await?;
     } else {
-        app.count(Limit::PushedRequestsPerNetwork, incoming).await?;
+        app.count(PUSHED_REQUESTS_PER_NETWORK, incoming).await?;
     }
     Ok(app.server().push(checked).await?)
 }

@@ -13,7 +13,7 @@ use aip_pds::usable_until;
 use aip_sessions::{KeeperError, step};
 use aip_storage::grant::AccessToken;
 use aip_storage::session_status::SessionStatus;
-use aip_storage::upstream::SessionKind;
+use aip_storage::upstream::{SessionKind, StateName};
 use axum::Json;
 use axum::response::{IntoResponse as _, Response};
 use http::StatusCode;
@@ -170,6 +170,11 @@ async fn of_app_password(
     let (keeper, grant) = (&app.parts().keeper, &call.token().grant);
     if grant.delegate().is_some() {
         // What the owner gave the app for themselves is nothing that their delegate uses.
+        return Err(KeeperError::Unknown);
+    }
+    // As for calls: an app password gives no access longer than the session of the grant does.
+    let own = call.session().ok_or(KeeperError::Unknown)?;
+    if !matches!(own.state.name(), StateName::Active | StateName::Uncertain) {
         return Err(KeeperError::Unknown);
     }
     let kind = SessionKind::AppPassword;

@@ -9,7 +9,7 @@ use aip_oauth::resource::AuthorizedProxyCall;
 use aip_sessions::KeeperError;
 use aip_storage::grant::AccessToken;
 use aip_storage::session_read::SessionRead;
-use aip_xrpc::{ForwardError, XrpcCall};
+use aip_xrpc::{ForwardError, Sessions, XrpcCall};
 use axum::body::{Body, HttpBody as _};
 use axum::response::Response;
 use http::StatusCode;
@@ -64,6 +64,11 @@ async fn forward(
         .as_ref()
         .map_or(authorized.session(), |it| Some(it.session()));
     check_service(app, incoming, session)?;
+    // Who acts for somebody else has what they allowed, and no app password of theirs.
+    let app_password = match acting {
+        Some(_) => None,
+        None => authorized.app_password(),
+    };
     let delegate = acting
         .as_ref()
         .map_or(grant.delegate(), |_| Some(&grant.subject));
@@ -71,7 +76,10 @@ async fn forward(
         return method.answer(app, incoming, grant).await;
     }
     let forwarded = app.parts().forwarder.forward(XrpcCall {
-        session,
+        sessions: Sessions {
+            own: session,
+            app_password,
+        },
         delegate,
         client: &grant.client_id,
         default_proxy: authorized.default_atproto_proxy(),

@@ -183,3 +183,19 @@ fn the_reference_lists_every_endpoint() {
         assert!(page.contains(&format!("| `{}` |", endpoint.spec().path)));
     }
 }
+
+#[tokio::test]
+async fn the_openapi_document_that_is_served_has_every_public_path() {
+    let world = World::new().await;
+    let answer = world.get("/openapi.yaml").await;
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.header("content-type"), "application/yaml");
+    assert_eq!(answer.header("access-control-allow-origin"), "*");
+    let servers = format!("servers:\n  - url: '{ISSUER}'\n");
+    assert!(answer.body.contains(&servers), "{}", answer.body);
+    for endpoint in Endpoint::iter() {
+        let spec = endpoint.spec();
+        let is_described = answer.body.contains(&format!("\n  {}:\n", spec.path));
+        assert_eq!(is_described, spec.public, "{endpoint:?}");
+    }
+}

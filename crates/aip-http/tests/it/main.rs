@@ -12,6 +12,7 @@
 mod support;
 
 mod authorize;
+mod base_path;
 mod client_auth;
 mod discovery;
 mod hostile;

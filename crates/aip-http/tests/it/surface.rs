@@ -291,3 +291,31 @@ async fn what_is_not_there_is_404_in_the_format_that_was_asked_for() {
     let page = world.send(request.body(Body::empty()).unwrap()).await;
     page.expect_page(404, "nothing at this address");
 }
+
+#[tokio::test]
+async fn the_device_pages_of_version_2_lead_to_ours() {
+    let world = World::new().await;
+    for (path, location) in [
+        ("/device/authorize", "/device"),
+        (
+            "/device/authorize?user_code=bcdf-ghjk&user_id=x",
+            "/device?user_code=bcdf-ghjk",
+        ),
+        (
+            "/device/authorize?user_code=%3Cb%3E+%26x%3Dy",
+            "/device?user_code=%3Cb%3E+%26x%3Dy",
+        ),
+        ("/device/callback?code=x&state=y&iss=z", "/device"),
+    ] {
+        let answer = world.get(path).await;
+        assert_eq!(answer.location(), location, "{path}");
+    }
+    let form = [("user_code", "BCDF GHJK"), ("user_id", "did:web:a.example")];
+    let answer = world.post("/device/authorize", &form).await;
+    assert_eq!(answer.location(), "/device?user_code=BCDF+GHJK");
+    let long = [("user_code", &*"x".repeat(5000))];
+    let answer = world.post("/device/authorize", &long).await;
+    assert!(answer.location().len() < 100, "{}", answer.location());
+    let twice = world.get("/device/authorize?user_code=a&user_code=b").await;
+    assert_eq!(twice.status, 400);
+}

@@ -34,7 +34,7 @@ pub enum JwkError {
 }
 
 /// The members AIP looks at. Unknown ones are ignored (RFC 7517 §4).
-#[derive(Deserialize)]
+#[derive(Clone, Deserialize)]
 pub(crate) struct RawJwk {
     kty: String,
     crv: Option<String>,
@@ -65,7 +65,7 @@ pub(crate) struct RawJwk {
 }
 
 /// Whether a member is there, whatever its value: `"d": null` counts.
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 pub(crate) struct MemberPresence(pub(crate) bool);
 
 impl RawJwk {
@@ -78,6 +78,18 @@ impl RawJwk {
             return Err(JwkError::Private);
         }
         self.into_public_half()
+    }
+
+    /// The public keys that it is in a set: `alg` is optional (RFC 7517 §4.4), and an RSA key without it
+    /// may be used with either padding. Here a key has one of them.
+    pub(crate) fn into_public_keys(self) -> Result<Vec<PublicJwk>, JwkError> {
+        let other = (self.kty == "RSA" && self.alg.is_none()).then(|| Self {
+            alg: Some(Alg::Ps256.as_str().to_owned()),
+            ..self.clone()
+        });
+        let mut keys = vec![self.into_public()?];
+        keys.extend(other.map(Self::into_public).transpose()?);
+        Ok(keys)
     }
 
     /// The public half of a key that may be private.
@@ -109,7 +121,8 @@ impl RawJwk {
         Ok(PublicJwk::new(key, self.kid))
     }
 
-    /// An RSA key for PS256 must not verify RS256: one algorithm per key. Without `alg` it is RS256.
+    /// An RSA key for PS256 must not verify RS256: one algorithm per key. Without `alg` a single key is
+    /// one for RS256.
     fn rsa_padding(&self) -> RsaPadding {
         match self.alg.as_deref() {
             Some(alg) if alg == Alg::Ps256.as_str() => RsaPadding::Pss,

@@ -62,7 +62,8 @@ impl JwkSet {
     }
 }
 
-/// Keys that AIP cannot use are left out, as RFC 7517 §5 asks; a private one spoils the set.
+/// Keys that AIP cannot use are left out, as RFC 7517 §5 asks; a private one spoils the set. An RSA key
+/// without `alg` counts as two, one for each padding.
 impl<'de> Deserialize<'de> for JwkSet {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
@@ -71,19 +72,23 @@ impl<'de> Deserialize<'de> for JwkSet {
         }
 
         let raw = RawSet::deserialize(deserializer)?;
+        let too_many = || de::Error::custom(format_args!("more than {MAX_KEYS} keys"));
         if raw.keys.len() > MAX_KEYS {
-            return Err(de::Error::custom(format_args!("more than {MAX_KEYS} keys")));
+            return Err(too_many());
         }
         let mut keys = Vec::with_capacity(raw.keys.len());
         for key in raw.keys {
             let Ok(key) = serde_json::from_value::<RawJwk>(key) else {
                 continue;
             };
-            match key.into_public() {
-                Ok(key) => keys.push(key),
+            match key.into_public_keys() {
+                Ok(both) => keys.extend(both),
                 Err(private @ JwkError::Private) => return Err(de::Error::custom(private)),
                 Err(_unusable) => {}
             }
+        }
+        if keys.len() > MAX_KEYS {
+            return Err(too_many());
         }
         Ok(Self { keys })
     }

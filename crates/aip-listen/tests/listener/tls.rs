@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aip_listen::{ListenConfig, Tls, TlsError, TlsFiles};
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{CipherSuite, ClientConfig, RootCertStore};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -52,13 +53,18 @@ impl Files {
 
 /// The answer over TLS, when the server's certificate is the named one.
 async fn get(server: &Running, trusted: &str) -> Option<String> {
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    get_with(server, trusted, provider).await
+}
+
+/// The same of a client with other abilities.
+async fn get_with(server: &Running, trusted: &str, provider: CryptoProvider) -> Option<String> {
     let pem = certificate(&format!("{trusted}.cert.pem"));
     let mut roots = RootCertStore::empty();
     roots
         .add(CertificateDer::from_pem_file(pem).unwrap())
         .unwrap();
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
+    let config = ClientConfig::builder_with_provider(Arc::new(provider))
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_root_certificates(roots)
@@ -121,6 +127,33 @@ async fn files_that_change_are_followed_without_being_told() {
     };
     tokio::time::timeout(DEADLINE, change_seen).await.unwrap();
     follower.abort();
+}
+
+#[tokio::test]
+async fn of_tls_1_2_only_the_recommended_cipher_suites_are_accepted() {
+    let files = Files::of("first");
+    let tls = Arc::new(Tls::load(files.paths()).unwrap());
+    let server = Running::start(ListenConfig::default(), Some(tls)).await;
+    let known = rustls::crypto::aws_lc_rs::default_provider().cipher_suites;
+    let mut accepted = Vec::new();
+    for suite in known {
+        let provider = CryptoProvider {
+            cipher_suites: vec![suite],
+            ..rustls::crypto::aws_lc_rs::default_provider()
+        };
+        if get_with(&server, "first", provider).await.is_some() {
+            accepted.push(suite.suite());
+        }
+    }
+    // The key of the certificate is an elliptic one, so that no suite of RSA fits.
+    let recommended = [
+        CipherSuite::TLS13_AES_256_GCM_SHA384,
+        CipherSuite::TLS13_AES_128_GCM_SHA256,
+        CipherSuite::TLS13_CHACHA20_POLY1305_SHA256,
+        CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+        CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+    ];
+    assert_eq!(accepted, recommended);
 }
 
 #[tokio::test]

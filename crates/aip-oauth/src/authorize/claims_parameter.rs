@@ -175,7 +175,7 @@ mod tests {
 
     #[test]
     fn claims_that_are_not_known_are_ignored() {
-        let claims = r#"{"id_token": {"name": null, "picture": {"essential": true},
+        let claims = r#"{"id_token": {"name": null, "website": {"essential": true},
             "http://example.info/claims/groups": {"values": [1, {}], "more": []}},
             "userinfo": {"email": {"essential": true}, "acr": null}, "other": 1}"#;
         let read = read(claims).unwrap();

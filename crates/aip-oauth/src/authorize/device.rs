@@ -18,8 +18,8 @@ use aip_storage::resource_uri::ResourceList;
 use secrecy::SecretString;
 
 use super::checks::{self, RequestedScope};
-use super::error::RefusalCode;
-use super::{PushError, ValidRequest};
+use super::error::{ClientRequestError, RefusalCode};
+use super::{RequestSource, ValidRequest};
 use crate::AuthorizationServer;
 use crate::client_auth::ClientRequest;
 use crate::params::Params;
@@ -75,21 +75,25 @@ impl AuthorizationServer {
     pub async fn check_device_authorization(
         &self,
         request: ClientRequest<'_>,
-    ) -> Result<CheckedDevice, PushError> {
+    ) -> Result<CheckedDevice, ClientRequestError> {
         let params = Params::parse(request.body)?;
-        let (client, _) = self.authenticate::<PushError>(request, &params).await?;
+        let (client, _) = self
+            .authenticate::<ClientRequestError>(request, &params)
+            .await?;
         let client = client.shared();
         if !client.may_use(GrantType::DeviceCode) {
             let what = "the client is not registered for the grant type of device codes";
             let code = RefusalCode::UnauthorizedClient;
-            return Err(PushError::Refused(code, what.to_owned()));
+            return Err(ClientRequestError::Refused(code, what.to_owned()));
         }
         let scope = checks::scope(&params, &client);
         let RequestedScope { asked, scope } =
-            scope.map_err(|(code, what)| PushError::Refused(code, what))?;
+            scope.map_err(|(code, what)| ClientRequestError::Refused(code, what))?;
         let resources = self
             .requested_resources(&params, &client)
-            .map_err(|error| PushError::Refused(RefusalCode::InvalidTarget, error.to_string()))?;
+            .map_err(|error| {
+                ClientRequestError::Refused(RefusalCode::InvalidTarget, error.to_string())
+            })?;
         Ok(CheckedDevice {
             client,
             scope,
@@ -176,7 +180,7 @@ impl AuthorizationServer {
                 claims: RequestedClaims::default(),
                 resources: found.resources,
             },
-            request_uri: None,
+            source: RequestSource::Device(*code),
         }))
     }
 

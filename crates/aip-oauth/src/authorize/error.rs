@@ -4,6 +4,9 @@ use aip_storage::StorageError;
 use aip_storage::client::ClientId;
 use aip_storage::request::Delivery;
 
+use crate::client_auth::ClientAuthError;
+use crate::dpop::ProofError;
+use crate::params::ParamsError;
 use crate::unregistered::UnregisteredUri;
 
 /// Why an authorization request ends here.
@@ -45,6 +48,53 @@ pub enum PageError {
     /// Not one of the client's redirect URIs.
     #[error("The app wants you sent to an address that is not registered for it.")]
     UnknownRedirect(Box<UnregisteredUri>),
+}
+
+/// Why a request that the client sends itself, without a browser, is refused: one that it pushes (RFC
+/// 9126 §2.3), or for a device (RFC 8628 §3.2). No word is a secret.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientRequestError {
+    /// 401 `invalid_client`.
+    #[error(transparent)]
+    Client(#[from] ClientAuthError),
+    /// 400 `invalid_dpop_proof` or `use_dpop_nonce`.
+    #[error(transparent)]
+    Proof(#[from] ProofError),
+    /// 400 `invalid_request`: the redirect URI is missing or not registered.
+    #[error(transparent)]
+    Redirect(PageError),
+    /// 400, with the code that the authorization endpoint would have told.
+    #[error("{1}")]
+    Refused(RefusalCode, String),
+    /// Our fault.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+impl From<ParamsError> for ClientRequestError {
+    fn from(error: ParamsError) -> Self {
+        Self::Refused(RefusalCode::InvalidRequest, error.to_string())
+    }
+}
+
+impl From<AuthorizeError> for ClientRequestError {
+    fn from(error: AuthorizeError) -> Self {
+        match error {
+            AuthorizeError::Page(error) => Self::Redirect(error),
+            AuthorizeError::Refused(refusal) => Self::Refused(refusal.code, refusal.detail),
+            AuthorizeError::Storage(error) => Self::Storage(error),
+        }
+    }
+}
+
+impl PageError {
+    /// The code for programs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::UnknownRequestUri => "invalid_request_uri",
+            _ => "invalid_request",
+        }
+    }
 }
 
 /// An error that goes to the app.

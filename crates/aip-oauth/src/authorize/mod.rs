@@ -1,4 +1,5 @@
-//! The checks of an authorization request, in order (OAuth 2.1 §4.1.1, OpenID Connect Core §3.1.2).
+//! The checks of an authorization request, in order (OAuth 2.1 §4.1.1, OpenID Connect Core §3.1.2), and how one
+//! that passed them is begun or refused.
 //!
 //! Two phases with two error types, so that nobody can redirect too early: until client and
 //! redirect URI are known good an error is a [`PageError`] for the person, afterwards a
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 use aip_base::{RequestNotes, RowId};
 use aip_keys::TokenHash;
+use aip_storage::StorageError;
 use aip_storage::client::{Client, ClientId, RedirectTarget};
 use aip_storage::request::{
     AuthorizationParams, AuthorizationRequest, Delivery, RedirectDelivery, ResponseMode,
@@ -24,8 +26,8 @@ use aip_storage::subject::Subject;
 use self::checks::RequestedScope;
 use self::claims_parameter::ClaimsParameter;
 pub use self::device::{CheckedDevice, DeviceResponse};
-pub use self::error::{AuthorizeError, PageError, Refusal, RefusalCode};
-pub use self::pushed::{CheckedPush, PushError, PushedResponse, RequestUri};
+pub use self::error::{AuthorizeError, ClientRequestError, PageError, Refusal, RefusalCode};
+pub use self::pushed::{CheckedPush, PushedResponse};
 use crate::AuthorizationServer;
 use crate::params::{LenientParams, Params};
 use crate::redirect;
@@ -41,8 +43,23 @@ pub struct ValidRequest {
     pub client: Arc<Client>,
     /// What it asks for.
     pub params: AuthorizationParams,
-    /// How the app pushed it; `None` if it did not.
-    pub request_uri: Option<RequestUri>,
+    source: RequestSource,
+}
+
+/// How a request came here. By that differs how one browser begins it, and how it is refused before any
+/// has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum RequestSource {
+    /// A browser brought its parameters.
+    Parameters,
+    /// The client pushed it (RFC 9126), and a browser brought its `request_uri`, of this keyed hash.
+    Pushed {
+        request_uri: TokenHash,
+        /// Whether a browser has begun it: then the `request_uri` is spent.
+        begun: bool,
+    },
+    /// A person entered the user code of the device with the device code of this keyed hash (RFC 8628).
+    Device(TokenHash),
 }
 
 /// A client whose redirect URI is verified: from here on errors may be redirected.
@@ -54,6 +71,18 @@ struct WithRedirect {
 impl AuthorizationServer {
     /// Checks an authorization request given as query string or form body.
     pub async fn check_authorization(
+        &self,
+        encoded: &[u8],
+    ) -> Result<ValidRequest, AuthorizeError> {
+        let valid = self.check_authorization_again(encoded).await?;
+        match valid.source {
+            RequestSource::Pushed { begun: true, .. } => Err(PageError::UnknownRequestUri.into()),
+            _ => Ok(valid),
+        }
+    }
+
+    /// Likewise of a request that a page of ours carries: a browser may have begun it meanwhile.
+    pub async fn check_authorization_again(
         &self,
         encoded: &[u8],
     ) -> Result<ValidRequest, AuthorizeError> {
@@ -77,23 +106,58 @@ impl AuthorizationServer {
         self.require_pushed(valid)
     }
 
-    /// A checked request as it is stored for that browser, under the hash of the token that names
-    /// it in forms.
-    pub fn request_of(
+    /// Stores a checked request for that browser, under the hash of the token that names it in forms.
+    /// `None`: it is stored already, or another browser has begun what may be begun once.
+    pub async fn begin_request(
         &self,
         valid: &ValidRequest,
         browser: RowId,
         token: TokenHash,
-    ) -> AuthorizationRequest {
-        AuthorizationRequest {
+    ) -> Result<Option<AuthorizationRequest>, StorageError> {
+        let now = self.clock.now();
+        let mut request = AuthorizationRequest {
             token,
             browser: Some(browser),
-            pushed: valid.request_uri.map(|it| it.hash),
+            pushed: None,
             client_id: valid.client.id.clone(),
             params: valid.params.clone(),
             signed_in: None,
-            expires_at: self.clock.now() + REQUEST_TTL,
+            expires_at: now + REQUEST_TTL,
+        };
+        let is_first = match valid.source {
+            RequestSource::Parameters | RequestSource::Device(_) => {
+                self.storage.put_request(&request).await?
+            }
+            RequestSource::Pushed { request_uri, .. } => {
+                request.pushed = Some(request_uri);
+                self.storage.begin_pushed_request(&request, now).await?
+            }
+        };
+        Ok(is_first.then_some(request))
+    }
+
+    /// Refuses a request that no browser has begun, and spends what it came by. What the app is told.
+    pub async fn refuse_unbegun(
+        &self,
+        valid: &ValidRequest,
+        code: RefusalCode,
+        detail: &str,
+    ) -> Result<Refusal, StorageError> {
+        match &valid.source {
+            RequestSource::Parameters => {}
+            RequestSource::Pushed { request_uri, .. } => {
+                self.storage.drop_pushed_request(request_uri).await?;
+            }
+            RequestSource::Device(device) => {
+                self.storage.refuse_device(device, self.clock.now()).await?;
+            }
         }
+        Ok(Refusal {
+            client_id: valid.client.id.clone(),
+            delivery: valid.params.delivery.clone(),
+            code,
+            detail: detail.to_owned(),
+        })
     }
 
     /// Both phases, for a client that is known.
@@ -160,7 +224,7 @@ impl AuthorizationServer {
                 claims: asked_for.claims,
                 resources,
             },
-            request_uri: None,
+            source: RequestSource::Parameters,
         })
     }
 

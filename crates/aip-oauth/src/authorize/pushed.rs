@@ -2,7 +2,7 @@
 //! takes the person to the authorization endpoint with nothing but a `request_uri` for it.
 //!
 //! Every check of an authorization request runs when it is pushed. The `request_uri` is spent when
-//! a browser begins the request (`aip-http`'s `asked`), not when it is looked at: the sign-in page
+//! a browser begins the request (`begin_request`), not when it is looked at: the sign-in page
 //! may be loaded again (RFC 9126 §4).
 
 use std::time::Duration;
@@ -11,14 +11,13 @@ use aip_base::random_token;
 use aip_keys::TokenHash;
 use aip_storage::StorageError;
 use aip_storage::client::{Client, ClientId};
-use aip_storage::request::{AuthorizationRequest, Delivery, RedirectDelivery};
+use aip_storage::request::{AuthorizationRequest, RedirectDelivery};
 
-use super::ValidRequest;
-use super::error::{AuthorizeError, PageError, Refusal, RefusalCode};
+use super::error::{AuthorizeError, ClientRequestError, PageError, Refusal, RefusalCode};
+use super::{RequestSource, ValidRequest};
 use crate::AuthorizationServer;
-use crate::client_auth::{ClientAuthError, ClientRequest};
-use crate::dpop::ProofError;
-use crate::params::{LenientParams, Params, ParamsError};
+use crate::client_auth::ClientRequest;
+use crate::params::{LenientParams, Params};
 use crate::redirect;
 
 /// What every `request_uri` of ours begins with (RFC 9126 §2.2).
@@ -26,15 +25,6 @@ const URN: &str = "urn:ietf:params:oauth:request_uri:";
 /// How long a `request_uri` may be used: less than 600 s (FAPI 2.0 Security Profile §5.3.2.2), and
 /// long enough for a person to find their handle.
 const PUSHED_TTL: Duration = Duration::from_mins(9);
-
-/// The `request_uri` that a request came with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RequestUri {
-    /// Its keyed hash.
-    pub hash: TokenHash,
-    /// Whether a browser has begun the request.
-    pub begun: bool,
-}
 
 /// A pushed request that passed every check. Made only by [`AuthorizationServer::check_push`].
 #[derive(Debug)]
@@ -49,46 +39,10 @@ pub struct PushedResponse {
     pub expires_in: u64,
 }
 
-/// Why a pushed request is refused (RFC 9126 §2.3). No word is a secret.
-#[derive(Debug, thiserror::Error)]
-pub enum PushError {
-    /// 401 `invalid_client`.
-    #[error(transparent)]
-    Client(#[from] ClientAuthError),
-    /// 400 `invalid_dpop_proof` or `use_dpop_nonce`.
-    #[error(transparent)]
-    Proof(#[from] ProofError),
-    /// 400 `invalid_request`: the redirect URI is missing or not registered.
-    #[error(transparent)]
-    Redirect(PageError),
-    /// 400, with the code that the authorization endpoint would have told.
-    #[error("{1}")]
-    Refused(RefusalCode, String),
-    /// Our fault.
-    #[error(transparent)]
-    Storage(#[from] StorageError),
-}
-
 impl CheckedPush {
     /// The app.
     pub fn client(&self) -> &Client {
         &self.0.client
-    }
-}
-
-impl From<ParamsError> for PushError {
-    fn from(error: ParamsError) -> Self {
-        Self::Refused(RefusalCode::InvalidRequest, error.to_string())
-    }
-}
-
-impl From<AuthorizeError> for PushError {
-    fn from(error: AuthorizeError) -> Self {
-        match error {
-            AuthorizeError::Page(error) => Self::Redirect(error),
-            AuthorizeError::Refused(refusal) => Self::Refused(refusal.code, refusal.detail),
-            AuthorizeError::Storage(error) => Self::Storage(error),
-        }
     }
 }
 
@@ -100,11 +54,17 @@ pub(super) fn name_in(request_uri: &str) -> Option<&str> {
 impl AuthorizationServer {
     /// Checks a pushed request: client first, then the proof, then what it asks for. A proof binds
     /// the code to its key (RFC 9449 §10.1).
-    pub async fn check_push(&self, request: ClientRequest<'_>) -> Result<CheckedPush, PushError> {
+    pub async fn check_push(
+        &self,
+        request: ClientRequest<'_>,
+    ) -> Result<CheckedPush, ClientRequestError> {
         let params = Params::parse(request.body)?;
-        let (client, key) = self.authenticate::<PushError>(request, &params).await?;
-        let invalid =
-            |detail: &str| PushError::Refused(RefusalCode::InvalidRequest, detail.to_owned());
+        let (client, key) = self
+            .authenticate::<ClientRequestError>(request, &params)
+            .await?;
+        let invalid = |detail: &str| {
+            ClientRequestError::Refused(RefusalCode::InvalidRequest, detail.to_owned())
+        };
         if params.get("request_uri").is_some() {
             return Err(invalid("a pushed request has no `request_uri`"));
         }
@@ -161,22 +121,20 @@ impl AuthorizationServer {
             .pushed_request(&hash, id, self.clock.now())
             .await?;
         // The client may have been changed since.
-        let found = found.filter(|it| match &it.params.delivery {
-            Delivery::Redirect(RedirectDelivery { redirect_uri, .. }) => {
-                let settings = &client.settings;
-                let (registered, kind) = (&settings.redirect_uris, settings.application_type);
-                redirect::find(registered, kind, redirect_uri.as_str()).is_some()
-            }
-            Delivery::Device(_) => false,
-        });
+        let is_registered = |delivery: &RedirectDelivery| {
+            let settings = &client.settings;
+            let (registered, kind) = (&settings.redirect_uris, settings.application_type);
+            redirect::find(registered, kind, delivery.redirect_uri.as_str()).is_some()
+        };
+        let found = found.filter(|it| it.params.delivery.redirect().is_some_and(is_registered));
         let found = found.ok_or(PageError::UnknownRequestUri)?;
         Ok(ValidRequest {
             client,
             params: found.params,
-            request_uri: Some(RequestUri {
-                hash,
+            source: RequestSource::Pushed {
+                request_uri: hash,
                 begun: found.begun,
-            }),
+            },
         })
     }
 

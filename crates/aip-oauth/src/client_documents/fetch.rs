@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use aip_base::{Fetched, Http, Limits};
 use bytes::Bytes;
-use http::header::{ACCEPT, CONTENT_TYPE};
+use http::header::ACCEPT;
 use http::{Request, StatusCode};
 
 use super::url::DocumentUrl;
@@ -56,7 +56,7 @@ pub(super) async fn fetch(http: &dyn Http, url: &DocumentUrl) -> Result<Fetched,
             is_transient: !matches!(status, StatusCode::NOT_FOUND | StatusCode::GONE),
         });
     }
-    if !is_json(&fetched) {
+    if !fetched.is_json() {
         return Err(Failure::permanent(
             "the answer's Content-Type is not application/json",
         ));
@@ -64,22 +64,12 @@ pub(super) async fn fetch(http: &dyn Http, url: &DocumentUrl) -> Result<Fetched,
     Ok(fetched)
 }
 
-/// `application/json`, or another type that says that it is JSON.
-fn is_json(fetched: &Fetched) -> bool {
-    let value = fetched.headers.get(CONTENT_TYPE);
-    let value = value.and_then(|it| it.to_str().ok()).unwrap_or_default();
-    let essence = value.split(';').next().unwrap_or_default().trim();
-    let essence = essence.to_ascii_lowercase();
-    essence
-        .strip_prefix("application/")
-        .is_some_and(|it| it == "json" || it.ends_with("+json"))
-}
-
 #[cfg(test)]
 mod tests {
     use aip_base::{Body, HttpError, Share, empty};
     use async_trait::async_trait;
     use http::Response;
+    use http::header::CONTENT_TYPE;
 
     use super::*;
 

@@ -63,12 +63,8 @@ impl AuthorizationServer {
             }
             RedeemCode::AlreadySpent(grant) => {
                 self.known_tokens.forget_grants(|it| it.id == grant.id);
-                self.audit(
-                    AuditKind::CodeReplayed,
-                    &grant,
-                    RevokeReason::CodeReplayed.as_str(),
-                )
-                .await?;
+                let (kind, reason) = (AuditKind::CodeReplayed, RevokeReason::CodeReplayed);
+                self.note_end_of_grant(kind, &grant, reason).await;
                 Err(TokenError::Grant(GrantRefusal::Replayed))
             }
             RedeemCode::Refused => {

@@ -85,12 +85,8 @@ impl AuthorizationServer {
             }
             Rotate::Replayed(grant) => {
                 self.known_tokens.forget_grants(|it| it.id == grant.id);
-                self.audit(
-                    AuditKind::RefreshReplayed,
-                    &grant,
-                    RevokeReason::RefreshReplayed.as_str(),
-                )
-                .await?;
+                let (kind, reason) = (AuditKind::RefreshReplayed, RevokeReason::RefreshReplayed);
+                self.note_end_of_grant(kind, &grant, reason).await;
                 Err(TokenError::Grant(GrantRefusal::Replayed))
             }
             Rotate::Ended(grant) => Err(TokenError::Grant(self.end_reason(&grant).await?)),

@@ -28,7 +28,7 @@ async fn begin(world: &World, proven: &ProvenPds) -> Result<TokenSet, PasswordSe
 }
 
 async fn proven(world: &World) -> ProvenPds {
-    let url = format!("https://mirror.org/{ALICE}");
+    let url = format!("https://plc.org/{ALICE}");
     world
         .network
         .now(&url, serves(&did_document(ALICE, "a.org", PDS)));

@@ -14,7 +14,7 @@ pub(crate) use authorization_server::fetch_auth_server;
 pub(crate) use protected_resource::{TrustedServer, fetch_issuer};
 
 use crate::cache::{ByteSize, Transient};
-use crate::document::{DOCUMENT_LIMITS, get, says_json};
+use crate::document::{DOCUMENT_LIMITS, get};
 
 /// The longest URL of an endpoint.
 const MAX_URL: usize = 2048;
@@ -152,7 +152,7 @@ fn parse<T: DeserializeOwned>(url: &str, answer: &Fetched) -> Result<T, Metadata
         url: url.to_owned(),
         reason,
     };
-    if !says_json(answer) {
+    if !answer.is_json() {
         return Err(malformed("its content type is not JSON".to_owned()));
     }
     serde_json::from_slice(&answer.body).map_err(|error| malformed(excerpt(&error.to_string())))

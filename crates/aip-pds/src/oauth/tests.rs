@@ -307,7 +307,7 @@ async fn tokens_of_a_server_that_lies_about_the_account_are_revoked() {
     let document = crate::testing::did_document(victim, "bob.org", "https://bob.org");
     world
         .network
-        .on(&format!("https://mirror.org/{victim}"), json(&document));
+        .on(&format!("https://plc.org/{victim}"), json(&document));
     world.network.on(
         "https://bob.org/.well-known/oauth-protected-resource",
         json(&crate::testing::resource_metadata(

@@ -22,7 +22,7 @@ fn move_to_new_pds(world: &World) {
     let document = did_document(ALICE, "alice.org", NEW_PDS);
     world
         .network
-        .now(&format!("https://mirror.org/{ALICE}"), json(&document));
+        .now(&format!("https://plc.org/{ALICE}"), json(&document));
     world.network.on(
         &format!("{NEW_PDS}/.well-known/oauth-protected-resource"),
         json(&resource_metadata(NEW_PDS, NEW_PDS)),
@@ -112,7 +112,7 @@ async fn the_proof_reads_document_and_resource_metadata_anew_each_time() {
             .await
             .unwrap();
         for url in [
-            format!("https://mirror.org/{ALICE}"),
+            format!("https://plc.org/{ALICE}"),
             "https://pds.org/.well-known/oauth-protected-resource".to_owned(),
         ] {
             assert_eq!(world.network.to(&url).len(), n, "{url}");
@@ -133,7 +133,7 @@ async fn the_proof_reads_document_and_resource_metadata_anew_each_time() {
 #[tokio::test]
 async fn an_outage_is_not_an_answer_about_the_account() {
     for url in [
-        format!("https://mirror.org/{ALICE}"),
+        format!("https://plc.org/{ALICE}"),
         "https://pds.org/.well-known/oauth-protected-resource".to_owned(),
         "https://auth.org/.well-known/oauth-authorization-server".to_owned(),
     ] {
@@ -158,9 +158,7 @@ async fn an_account_that_is_gone_is_refused() {
     let world = World::with_alice();
     world
         .network
-        .now(&format!("https://mirror.org/{ALICE}"), || {
-            answer(410, "", &[])
-        });
+        .now(&format!("https://plc.org/{ALICE}"), || answer(410, "", &[]));
     let error = world
         .client
         .prove(&alice(), &issuer(AUTH), None)

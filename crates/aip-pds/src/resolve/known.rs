@@ -86,7 +86,8 @@ impl Resolver {
         match self.documents.peek(&did) {
             None => false,
             Some(Err(_)) => true,
-            Some(Ok(document)) => document
+            Some(Ok(read)) => read
+                .document
                 .handle()
                 .is_none_or(|claimed| self.remembers_handle(claimed)),
         }

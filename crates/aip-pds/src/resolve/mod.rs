@@ -2,6 +2,7 @@
 //! (<https://atproto.com/specs/handle>, <https://atproto.com/specs/did>).
 
 mod did;
+mod directories;
 mod error;
 mod handle;
 mod known;
@@ -18,6 +19,8 @@ pub use handle::HandleMethod;
 pub use known::{KnownHandle, KnownIdentity};
 pub use lexicon::LexiconError;
 
+use self::did::{Purpose, ReadDocument};
+use self::directories::Directories;
 use self::handle::HandleAnswer;
 use crate::cache::{AnswerCache, ByteSize, CachePolicy, Capacity, Source};
 use crate::trace::{Step, Trace};
@@ -67,7 +70,8 @@ pub enum Freshness {
     Cached,
     /// For what is shown while somebody signs in: at most ten minutes old.
     Recent,
-    /// For decisions about who somebody is. What is found refreshes the cache.
+    /// For decisions about who somebody is: read anew, of the PLC directories at the authority alone. What
+    /// is found refreshes the cache.
     Uncached,
 }
 
@@ -91,8 +95,9 @@ pub struct Resolver {
     dns: Arc<dyn DnsTxt>,
     clock: Arc<dyn Clock>,
     config: ResolverConfig,
+    directories: Directories,
     handles: AnswerCache<Handle, HandleAnswer, ResolveError>,
-    documents: AnswerCache<Did, Arc<DidDocument>, ResolveError>,
+    documents: AnswerCache<Did, ReadDocument, ResolveError>,
     permission_sets: AnswerCache<Nsid, Arc<PermissionSet>, LexiconError>,
 }
 
@@ -127,11 +132,13 @@ impl Resolver {
         let documents = AnswerCache::new(capacity(DOCUMENT_BYTES), policy, Arc::clone(&clock));
         let permission_sets =
             AnswerCache::new(lexicon::SETS, lexicon::SET_AGES, Arc::clone(&clock));
+        let directories = Directories::new(config.plc.clone(), Arc::clone(&clock));
         Self {
             http,
             dns,
             clock,
             config,
+            directories,
             handles,
             documents,
             permission_sets,
@@ -182,16 +189,22 @@ impl Resolver {
     }
 
     /// The DID document of `did`, read within `max_age`: what is remembered from before is not used,
-    /// not even when nobody answers. Of all who ask at once one reads it.
+    /// not even when nobody answers, and of a mirror nothing is. Of all who ask at once one reads it; where a mirror's document is
+    /// remembered, each does.
     pub async fn document_within(
         &self,
         did: &Did,
         max_age: Duration,
         trace: &mut Trace,
     ) -> Result<Arc<DidDocument>, ResolveError> {
-        let fetch = self.fetch_document(did, trace);
+        let kept = self.documents.peek_kept(did);
+        let fetch = self.fetch_document(did, Purpose::Proof, kept, trace);
         let (outcome, _) = self.documents.get_within(did, max_age, fetch).await;
-        outcome
+        let read = outcome?;
+        if read.is_of_authority {
+            return Ok(read.document);
+        }
+        self.document(did, Freshness::Uncached, trace).await
     }
 
     /// The DID document of `did`, and how long ago it was read.
@@ -201,27 +214,24 @@ impl Resolver {
         freshness: Freshness,
         trace: &mut Trace,
     ) -> Result<(Arc<DidDocument>, Duration), ResolveError> {
+        let kept = self.documents.peek_kept(did);
         if freshness == Freshness::Uncached {
-            let document = self.fetch_document(did, trace).await?;
-            self.documents.put(did.clone(), Arc::clone(&document));
-            return Ok((document, Duration::ZERO));
+            let fetch = self.fetch_document(did, Purpose::Proof, kept, trace);
+            let read = fetch.await?;
+            self.documents.put(did.clone(), read.clone());
+            return Ok((read.document, Duration::ZERO));
         }
-        let (outcome, source) = self
-            .documents
-            .get_within(
-                did,
-                self.max_age(freshness),
-                self.fetch_document(did, trace),
-            )
-            .await;
+        let fetch = self.fetch_document(did, Purpose::Information, kept, trace);
+        let max_age = self.max_age(freshness);
+        let (outcome, source) = self.documents.get_within(did, max_age, fetch).await;
         self.note_cache("DID document", did.as_str(), source, outcome.is_ok(), trace);
-        outcome.map(|document| (document, source.age()))
+        outcome.map(|read| (read.document, source.age()))
     }
 
     /// Forgets what is remembered of an account whose identity has changed.
     pub fn forget(&self, did: &Did) {
-        if let Some(document) = self.documents.remove(did)
-            && let Some(handle) = document.handle()
+        if let Some(read) = self.documents.remove(did)
+            && let Some(handle) = read.document.handle()
         {
             self.handles.remove(handle);
         }
@@ -230,8 +240,8 @@ impl Resolver {
     /// Reads what is remembered of an account anew at its next use, because somebody says that it has
     /// changed. While nobody answers, what is remembered is used as long as ever.
     pub fn mark_stale(&self, did: &Did) {
-        if let Some(document) = self.documents.expire(did)
-            && let Some(handle) = document.handle()
+        if let Some(read) = self.documents.expire(did)
+            && let Some(handle) = read.document.handle()
         {
             self.handles.expire(handle);
         }

@@ -72,7 +72,7 @@ async fn every_step_is_reported_in_words() {
             format!(
                 "false HTTPS {WELL_KNOWN}: no connection: nobody listens at {WELL_KNOWN} (0 ms)"
             ),
-            format!("true DID document https://mirror.org/{ALICE}: PDS {PDS} (0 ms)"),
+            format!("true DID document https://plc.org/{ALICE}: PDS {PDS} (0 ms)"),
         ]
     );
 }
@@ -236,7 +236,7 @@ async fn a_handle_that_the_document_does_not_claim_is_not_shown() {
     let document = did_document(ALICE, "somebody-else.org", PDS);
     world
         .network
-        .now(&format!("https://mirror.org/{ALICE}"), json(&document));
+        .now(&format!("https://plc.org/{ALICE}"), json(&document));
     let identity = resolve(&world, "alice.org").await.unwrap();
     assert_eq!(
         (identity.handle.as_ref(), identity.display_handle()),
@@ -272,33 +272,11 @@ async fn disallowed_top_level_domains_are_never_looked_up() {
 async fn a_document_of_another_did_is_refused() {
     let world = World::new();
     let document = did_document(BOB, "alice.org", PDS);
-    for plc in ["mirror", "plc"] {
-        world
-            .network
-            .on(&format!("https://{plc}.org/{ALICE}"), json(&document));
-    }
-    let error = resolve(&world, ALICE).await.unwrap_err();
-    assert!(matches!(error, ResolveError::BadDocument { .. }), "{error}");
-}
-
-#[tokio::test]
-async fn a_tombstone_is_final() {
-    let world = World::new();
     world
         .network
-        .on(&format!("https://mirror.org/{ALICE}"), || {
-            answer(410, "", &[])
-        });
-    assert_eq!(
-        resolve(&world, ALICE).await,
-        Err(ResolveError::DidTombstoned(alice()))
-    );
-    assert!(
-        world
-            .network
-            .to(&format!("https://plc.org/{ALICE}"))
-            .is_empty()
-    );
+        .on(&format!("https://plc.org/{ALICE}"), json(&document));
+    let error = resolve(&world, ALICE).await.unwrap_err();
+    assert!(matches!(error, ResolveError::BadDocument { .. }), "{error}");
 }
 
 #[tokio::test]
@@ -310,7 +288,7 @@ async fn the_first_pds_service_counts() {
     document["service"].as_array_mut().unwrap().push(second);
     world
         .network
-        .now(&format!("https://mirror.org/{ALICE}"), json(&document));
+        .now(&format!("https://plc.org/{ALICE}"), json(&document));
     assert_eq!(resolve(&world, ALICE).await.unwrap().pds.as_str(), PDS);
 }
 
@@ -320,39 +298,11 @@ async fn a_plain_http_pds_does_not_count_outside_of_development() {
     let document = did_document(ALICE, "alice.org", "http://pds.org");
     world
         .network
-        .now(&format!("https://mirror.org/{ALICE}"), json(&document));
+        .now(&format!("https://plc.org/{ALICE}"), json(&document));
     assert_eq!(
         resolve(&world, ALICE).await,
         Err(ResolveError::NoPds(alice()))
     );
-}
-
-#[tokio::test]
-async fn a_did_that_the_mirror_does_not_know_yet_is_asked_of_the_directory() {
-    let world = World::new();
-    world
-        .network
-        .on(&format!("https://mirror.org/{ALICE}"), || {
-            answer(404, "", &[])
-        });
-    assert!(
-        resolve(&world, ALICE).await.unwrap_err().is_transient(),
-        "plc.org did not answer"
-    );
-    world
-        .network
-        .on(&format!("https://plc.org/{ALICE}"), || answer(404, "", &[]));
-    world.clock.advance(Duration::from_mins(1));
-    assert_eq!(
-        resolve(&world, ALICE).await,
-        Err(ResolveError::DidNotFound(alice()))
-    );
-    let document = did_document(ALICE, "alice.org", PDS);
-    world
-        .network
-        .now(&format!("https://plc.org/{ALICE}"), json(&document));
-    world.clock.advance(Duration::from_mins(1));
-    assert!(resolve(&world, ALICE).await.is_ok());
 }
 
 #[tokio::test]
@@ -373,9 +323,26 @@ async fn a_did_web_is_read_from_its_host() {
 }
 
 #[tokio::test]
+async fn only_localhost_is_read_without_tls() {
+    for (did, url) in [
+        ("did:web:localhost", "http://localhost"),
+        ("did:web:localhost%3A2583", "http://localhost:2583"),
+        ("did:web:localhost.alice.org", "https://localhost.alice.org"),
+        ("did:web:localhostess.org", "https://localhostess.org"),
+    ] {
+        let world = World::new();
+        let document = json!({ "id": did });
+        let place = format!("{url}/.well-known/did.json");
+        world.network.on(&place, json(&document));
+        assert!(known(&world, did).await.is_ok(), "{did}");
+        assert_eq!(world.network.to(&place).len(), 1);
+    }
+}
+
+#[tokio::test]
 async fn documents_are_cached_and_many_callers_share_one_fetch() {
     let world = World::with_alice();
-    let url = format!("https://mirror.org/{ALICE}");
+    let url = format!("https://plc.org/{ALICE}");
     let (one, two) = tokio::join!(resolve(&world, ALICE), resolve(&world, ALICE));
     assert_eq!(one.unwrap(), two.unwrap());
     assert_eq!(world.network.to(&url).len(), 1);
@@ -397,7 +364,7 @@ async fn an_uncached_resolution_does_not_see_the_cache() {
     let moved = did_document(ALICE, "alice.org", "https://new.org");
     world
         .network
-        .now(&format!("https://mirror.org/{ALICE}"), json(&moved));
+        .now(&format!("https://plc.org/{ALICE}"), json(&moved));
     assert_eq!(
         resolve(&world, ALICE).await.unwrap().pds.as_str(),
         PDS,
@@ -468,7 +435,7 @@ async fn an_identity_needs_neither_a_pds_nor_a_handle_that_leads_back() {
 
     // Somebody else's handle is claimed; the handle leads to its owner all the same.
     let liar = did_document(BOB, "alice.org", PDS);
-    let place = format!("https://mirror.org/{BOB}");
+    let place = format!("https://plc.org/{BOB}");
     world.network.on(&place, json(&liar));
     let found = known(&world, BOB).await.unwrap();
     assert_eq!((found.did.as_str(), found.handle), (BOB, None));
@@ -507,7 +474,7 @@ async fn a_handle_that_cannot_be_checked_now_is_distinguished_from_one_that_is_n
     assert_eq!((found.handle, found.handle_error), (None, None));
     // Somebody else has it, and its owner has it.
     let world = World::with_alice();
-    let place = format!("https://mirror.org/{BOB}");
+    let place = format!("https://plc.org/{BOB}");
     let liar = did_document(BOB, "alice.org", PDS);
     world.network.on(&place, json(&liar));
     let found = known(&world, BOB).await.unwrap();

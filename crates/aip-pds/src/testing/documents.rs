@@ -52,10 +52,9 @@ impl World {
             .dns
             .txt_records("_atproto.alice.org", &[&format!("did={ALICE}")]);
         let document = did_document(ALICE, "alice.org", PDS);
-        world.network.on(
-            &format!("https://mirror.org/{ALICE}"),
-            super::json(&document),
-        );
+        world
+            .network
+            .on(&format!("https://plc.org/{ALICE}"), super::json(&document));
         world.network.on(
             &format!("{PDS}/.well-known/oauth-protected-resource"),
             super::json(&resource_metadata(PDS, AUTH)),

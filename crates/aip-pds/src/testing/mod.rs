@@ -57,8 +57,13 @@ impl Network {
 
     /// Forgets the answers of `url` and gives it another one.
     pub(crate) fn now(&self, url: &str, answer: impl Fn() -> Answer + Send + 'static) -> &Self {
-        self.answers.lock().unwrap().remove(url);
+        self.forget(url);
         self.on(url, answer)
+    }
+
+    /// Forgets the answers of `url`.
+    pub(crate) fn forget(&self, url: &str) {
+        self.answers.lock().unwrap().remove(url);
     }
 
     /// Every answer takes so long from now on, by the clock of the runtime.
@@ -181,14 +186,19 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// An empty world with one mirror and one authority for PLC, and one handle fallback.
+    /// An empty world with one PLC directory, and one handle fallback.
     pub(crate) fn new() -> Self {
+        Self::with_directories(&["https://plc.org"])
+    }
+
+    /// Likewise, with these PLC directories.
+    pub(crate) fn with_directories(plc: &[&str]) -> Self {
         let network = Arc::new(Network::default());
         let dns = Arc::new(Dns::default());
         let clock = Arc::new(ManualClock::default());
         let origin = |text: &str| aip_atproto::Origin::parse(text).unwrap();
         let config = crate::ResolverConfig {
-            plc: vec![origin("https://mirror.org"), origin("https://plc.org")],
+            plc: plc.iter().map(|it| origin(it)).collect(),
             handle_fallback: vec![origin("https://fallback.org")],
             ..Default::default()
         };

@@ -172,3 +172,31 @@ async fn a_deleted_session_cannot_be_refreshed() {
     let answer = caller.refresh(main.text("accessJwt")).await;
     assert_eq!(answer.error(), (400, "InvalidToken", "Invalid token type"));
 }
+
+#[tokio::test]
+async fn chat_is_for_privileged_app_passwords() {
+    let (_sandbox, _, caller, main, ordinary) = app_password().await;
+    let what = json!({ "name": "chat", "privileged": true });
+    let made = caller
+        .post("createAppPassword", main.text("accessJwt"), what)
+        .await;
+    let call = async |password: &str, method: &str| {
+        let session = caller.login("alice.test", password).await;
+        let url = format!("{}/xrpc/{method}", caller.0.resource);
+        let authorization = format!("Bearer {}", session.text("accessJwt"));
+        let request = Request::get(url)
+            .header("authorization", authorization)
+            .header("atproto-proxy", "did:web:chat.example#bsky_chat")
+            .body(String::new().into());
+        caller.0.send(request.unwrap()).await.unwrap()
+    };
+    let chat = "chat.bsky.convo.listConvos";
+    let refused = call(&ordinary, chat).await;
+    assert_eq!(refused.error(), (400, "InvalidToken", "Bad token method"));
+    for (password, method) in [
+        (&*ordinary, "app.bsky.feed.getTimeline"),
+        (made.text("password"), chat),
+    ] {
+        assert_eq!(call(password, method).await.text("lxm"), method);
+    }
+}

@@ -20,7 +20,7 @@ use super::store_tokens::{Received, ReceivedTokens, WRITE_RETRY};
 use super::{Keeper, KeeperError, LEASE_DURATION, LEASE_EXTEND_INTERVAL};
 use crate::session_sealer::Column;
 
-/// How long the identity proof may take in all: a directory may have mirrors, and a PDS may need
+/// How long the identity proof may take in all: a PLC directory may be slow, and a PDS may need
 /// to be asked twice. What is left of the lease is for the exchange and the write.
 const PROOF_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -376,7 +376,7 @@ impl Keeper {
             .await?;
         if let (Settle::Stored, RefreshFailure::NeedsReauth(reason)) = (settled, &failure) {
             tracing::warn!(session = %session.id, error = failed.error, "session can no longer be refreshed");
-            self.record_end(session, *reason).await?;
+            self.record_end(session, *reason).await;
         }
         Ok(())
     }
@@ -398,25 +398,17 @@ impl Keeper {
     }
 
     /// Tells operators that a session needs its person.
-    pub(super) async fn record_end(
-        &self,
-        session: &UpstreamSession,
-        reason: ReauthReason,
-    ) -> Result<(), KeeperError> {
+    pub(super) async fn record_end(&self, session: &UpstreamSession, reason: ReauthReason) {
         tracing::warn!(session = %session.id, reason = reason.as_str(), "session needs reauthentication");
         self.audit(session, AuditKind::UpstreamEnded, reason.as_str())
-            .await
+            .await;
     }
 
-    pub(super) async fn audit(
-        &self,
-        session: &UpstreamSession,
-        kind: AuditKind,
-        detail: &str,
-    ) -> Result<(), KeeperError> {
+    /// Notes what is done already.
+    pub(super) async fn audit(&self, session: &UpstreamSession, kind: AuditKind, detail: &str) {
         let event = self.upstream.audit_event(kind, detail);
         let event = event.of_account(&session.did).of_client(&session.client_id);
-        Ok(self.upstream.storage.record(&event).await?)
+        self.upstream.storage.note(&event).await;
     }
 }
 

@@ -43,7 +43,7 @@ impl Keeper {
             Err(error) => format!("by an operator, in vain: {error}"),
         };
         self.audit(&after, AuditKind::UpstreamRefreshed, &detail)
-            .await?;
+            .await;
         outcome
     }
 
@@ -62,7 +62,7 @@ impl Keeper {
             .await?;
         if ended {
             self.audit(&session, AuditKind::UpstreamEnded, reason.as_str())
-                .await?;
+                .await;
             self.publish_settled(id);
             self.notices.publish(&Notice::SessionSettled(id)).await;
         }
@@ -89,7 +89,7 @@ impl Keeper {
         let reason = ReauthReason::Rejected;
         metrics::counter!("aip_upstream_refreshes_total", "outcome" => reason.as_str())
             .increment(1);
-        self.record_end(&session, reason).await?;
+        self.record_end(&session, reason).await;
         self.publish_settled(id);
         self.notices.publish(&Notice::SessionSettled(id)).await;
         Ok(true)

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aip_atproto::Origin;
-use aip_base::Timestamp;
+use aip_base::{Timestamp, supervise};
 use aip_storage::notices::Notice;
 use aip_storage::refresh::{Claim, ClaimDue, FailedRefresh, RefreshFailure};
 use aip_storage::upstream::{SessionKind, StateName, UpstreamSession};
@@ -69,10 +69,10 @@ struct Claimed {
 
 impl Keeper {
     /// Does all of it until it is aborted. That loses nothing: claims and refreshes run in tasks of
-    /// their own, and everything else is one statement at a time.
+    /// their own, and everything else is one statement at a time. What panics is begun anew.
     pub async fn run(self: Arc<Self>) {
         tokio::join!(
-            self.refresh_loop(),
+            supervise("scheduled refreshes", || self.refresh_loop()),
             self.run_every(REVOKE_INTERVAL, START_PAUSE, "revocation", async |keeper| {
                 keeper.revoke_due().await
             }),
@@ -97,7 +97,7 @@ impl Keeper {
                     Ok(())
                 }
             ),
-            self.listen(),
+            supervise("notices to the keeper", || self.listen()),
         );
     }
 
@@ -119,14 +119,17 @@ impl Keeper {
         what: &'static str,
         work: impl AsyncFn(&Arc<Self>) -> Result<(), KeeperError>,
     ) {
-        let mut ticks = tokio::time::interval_at(Instant::now() + first_after, period);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            ticks.tick().await;
-            if let Err(error) = work(self).await {
-                tracing::error!(%error, "{what} failed");
+        supervise(what, || async {
+            let mut ticks = tokio::time::interval_at(Instant::now() + first_after, period);
+            ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+            loop {
+                ticks.tick().await;
+                if let Err(error) = work(self).await {
+                    tracing::error!(%error, "{what} failed");
+                }
             }
-        }
+        })
+        .await;
     }
 
     async fn refresh_loop(self: &Arc<Self>) {
@@ -371,7 +374,8 @@ impl Workers {
     }
 }
 
-/// Runs the tasks of a batch, some at a time, so that one slow PDS does not hold up all others.
+/// Runs the tasks of a batch, some at a time, so that one slow PDS does not hold up all others. What they
+/// return, but of those that panicked.
 pub(super) async fn join_all_limited<T: Send + 'static>(
     tasks: impl Iterator<Item = impl Future<Output = T> + Send + 'static>,
 ) -> Vec<T> {
@@ -385,5 +389,10 @@ pub(super) async fn join_all_limited<T: Send + 'static>(
             task.await
         });
     }
-    running.join_all().await
+    let mut done = Vec::new();
+    while let Some(ended) = running.join_next().await {
+        // A panic is a defect that was logged, and does not end the others.
+        done.extend(ended.ok());
+    }
+    done
 }

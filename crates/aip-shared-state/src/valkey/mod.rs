@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aip_base::{Backoff, Rng};
+use aip_base::{Backoff, Rng, supervise};
 use aip_storage::StorageError;
 use aip_storage::notices::LocalNotices;
 use redis::{Cmd, Value};
@@ -150,7 +150,11 @@ impl Valkey {
             local_notices: LocalNotices::default(),
             rng,
         });
-        let upkeep = tokio::spawn(Arc::clone(&inner).reconnect_loop()).abort_handle();
+        let kept = Arc::clone(&inner);
+        let upkeep = tokio::spawn(async move {
+            supervise("Valkey connection", || kept.reconnect_loop()).await;
+        });
+        let upkeep = upkeep.abort_handle();
         Self { inner, upkeep }
     }
 
@@ -202,9 +206,11 @@ impl Inner {
     }
 
     /// Keeps a connection, for ever.
-    async fn reconnect_loop(self: Arc<Self>) {
+    async fn reconnect_loop(self: &Arc<Self>) {
         let mut failures = 0;
-        for number in 0.. {
+        // Begun anew after a panic, it counts on: what the connection before still says is not for the next.
+        let first = self.live.borrow().as_ref().map_or(0, |it| it.number + 1);
+        for number in first.. {
             match self.connect(number).await {
                 Ok(connection) => {
                     let began = Instant::now();

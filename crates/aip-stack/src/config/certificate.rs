@@ -11,6 +11,11 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::pem::Pem;
 
+use super::checks::truncate_value;
+
+/// What a private key has that a passphrase protects: in PKCS #8 (RFC 7468 §11), and as OpenSSL did before.
+const PROTECTED: [&str; 2] = ["BEGIN ENCRYPTED PRIVATE KEY", "Proc-Type: 4,ENCRYPTED"];
+
 /// From this time before its end, a certificate is mentioned.
 const NOTICE_SECONDS: i64 = 14 * 86_400;
 
@@ -21,8 +26,9 @@ pub(super) fn check_chain(
     host: &str,
     now: Timestamp,
 ) -> Result<Option<String>, String> {
-    let pem = leaf(chain)?;
-    let certificate = parse(&pem)?;
+    let blocks = certificates(chain)?;
+    let (first, authorities) = blocks.split_first().ok_or_else(no_certificate)?;
+    let certificate = parse(first)?;
     let names = names(&certificate);
     let validity = certificate.validity();
     let (begin, end) = (validity.not_before, validity.not_after);
@@ -43,16 +49,56 @@ pub(super) fn check_chain(
     if !names.iter().any(|name| covers(name, host)) {
         return Err(format!("is for another host than {host}: {which}"));
     }
+    if !is_for_servers(&certificate) {
+        return Err(format!(
+            "is not for servers, by its extended key usage: {which}"
+        ));
+    }
+    for authority in authorities {
+        check_authority(&parse(authority)?, now)?;
+    }
     let ends_soon = end.timestamp() - now.as_secs() < NOTICE_SECONDS;
     Ok(ends_soon.then(|| format!("ends soon: {which}")))
+}
+
+/// By when the first certificate of a chain (PEM) ends; none if it cannot be read.
+pub fn end_of(chain: &str) -> Option<Timestamp> {
+    let blocks = certificates(chain).ok()?;
+    let certificate = parse(blocks.first()?).ok()?;
+    Some(Timestamp::from_secs(
+        certificate.validity().not_after.timestamp(),
+    ))
+}
+
+/// One that may sign anything is one for servers, too (RFC 5280 §4.2.1.12).
+fn is_for_servers(certificate: &X509Certificate<'_>) -> bool {
+    let usage = certificate.extended_key_usage().ok().flatten();
+    usage.is_none_or(|usage| usage.value.server_auth || usage.value.any)
+}
+
+/// Nobody trusts a certificate by an authority that has ended. A root that signed itself is not looked at: who
+/// trusts it has it.
+fn check_authority(authority: &X509Certificate<'_>, now: Timestamp) -> Result<(), String> {
+    let validity = authority.validity();
+    let (begin, end) = (validity.not_before, validity.not_after);
+    let lasts = (begin.timestamp()..=end.timestamp()).contains(&now.as_secs());
+    if lasts || authority.subject() == authority.issuer() {
+        return Ok(());
+    }
+    Err(format!(
+        "holds an authority that is not valid now: that of `{}` is valid from {begin} to {end}",
+        truncate_value(&authority.subject().to_string())
+    ))
 }
 
 /// Whether a private key is the one of the chain's first certificate. A chain that cannot be read is
 /// [`check_chain`]'s business.
 pub(super) fn check_key(key: &str, chain: &str) -> Result<(), String> {
     let public = public_key(key)?;
-    let Ok(pem) = leaf(chain) else { return Ok(()) };
-    let Ok(certificate) = parse(&pem) else {
+    let Ok(blocks) = certificates(chain) else {
+        return Ok(());
+    };
+    let Some(Ok(certificate)) = blocks.first().map(parse) else {
         return Ok(());
     };
     if *certificate.public_key().subject_public_key.data == *public {
@@ -62,10 +108,20 @@ pub(super) fn check_key(key: &str, chain: &str) -> Result<(), String> {
     }
 }
 
-fn leaf(chain: &str) -> Result<Pem, String> {
-    let mut blocks = Pem::iter_from_buffer(chain.as_bytes());
-    let first = blocks.find_map(|block| block.ok().filter(|block| block.label == "CERTIFICATE"));
-    first.ok_or_else(|| "has no PEM block `CERTIFICATE`".to_owned())
+/// The certificates of a chain, that of the host first.
+fn certificates(chain: &str) -> Result<Vec<Pem>, String> {
+    let blocks = Pem::iter_from_buffer(chain.as_bytes());
+    let blocks = blocks.filter_map(|block| block.ok().filter(|block| block.label == "CERTIFICATE"));
+    let blocks: Vec<Pem> = blocks.collect();
+    if blocks.is_empty() {
+        Err(no_certificate())
+    } else {
+        Ok(blocks)
+    }
+}
+
+fn no_certificate() -> String {
+    "has no PEM block `CERTIFICATE`".to_owned()
 }
 
 fn parse(pem: &Pem) -> Result<X509Certificate<'_>, String> {
@@ -99,6 +155,13 @@ fn covers(name: &str, host: &str) -> bool {
 /// The public half of a private key, as a certificate has it.
 fn public_key(key: &str) -> Result<Vec<u8>, String> {
     const REFUSED: &str = "has no PEM block with a private RSA, P-256 or P-384 key";
+    if PROTECTED.iter().any(|it| key.contains(it)) {
+        return Err(
+            "is protected by a passphrase of its own: `openssl pkey -in tls.key -out plain.key` takes it off, and the \
+             stack file encrypts the key"
+                .to_owned(),
+        );
+    }
     let blocks = Pem::iter_from_buffer(key.as_bytes());
     let mut keys = blocks.filter_map(Result::ok);
     let der = keys.find(|block| block.label.ends_with("PRIVATE KEY"));

@@ -93,10 +93,38 @@ pub(super) fn key_set(text: &str) -> Result<Vec<String>, String> {
             .get("kid")
             .and_then(Value::as_str)
             .ok_or_else(|| format!("key {index} has no `kid`"))?;
+        if kids.iter().any(|it| it == kid) {
+            return Err(format!(
+                "has two keys with the `kid` `{}`",
+                truncate_value(kid)
+            ));
+        }
         kids.push(kid.to_owned());
     }
     ensure(!kids.is_empty(), "holds no keys")?;
     Ok(kids)
+}
+
+/// That every key of a JWK Set can sign: it has its private half, `d` (RFC 7518 §6).
+pub(super) fn private_halves(text: &str) -> Result<(), String> {
+    let value: Value = serde_json::from_str(text).unwrap_or_default();
+    let keys = value.get("keys").and_then(Value::as_array);
+    for key in keys.into_iter().flatten() {
+        let has = |member| key.get(member).is_some();
+        let kid = key.get("kid").and_then(Value::as_str).unwrap_or_default();
+        let kid = truncate_value(kid);
+        if key.get("kty").and_then(Value::as_str) == Some("oct") {
+            return Err(format!(
+                "has the symmetric key `{kid}` (`kty` is oct), with which AIP signs nothing"
+            ));
+        }
+        if (has("x") || has("n")) && !has("d") {
+            return Err(format!(
+                "has only the public half of the key `{kid}`: the private one is the member `d`"
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// The text of `master-keys.json`, which `aip` makes.
@@ -411,8 +439,21 @@ mod tests {
             r#"{"keys":[]}"#,
             r#"{"keys":[{"kty":"EC"}]}"#,
             r#"{"keys":[{"kid":"a"}]}"#,
+            r#"{"keys":[{"kid":"a","kty":"EC"},{"kid":"b","kty":"EC"},{"kid":"a","kty":"RSA"}]}"#,
+            "-----BEGIN PRIVATE KEY-----",
         ] {
             assert!(key_set(bad).is_err(), "{bad}");
+        }
+        for (key, is_fine) in [
+            (r#"{"kid":"a","kty":"EC","x":"x","y":"y","d":"d"}"#, true),
+            (r#"{"kid":"a","kty":"RSA","n":"n","e":"e","d":"d"}"#, true),
+            (r#"{"kid":"a","kty":"EC","x":"x","y":"y"}"#, false),
+            (r#"{"kid":"a","kty":"OKP","x":"x"}"#, false),
+            (r#"{"kid":"a","kty":"RSA","n":"n","e":"e"}"#, false),
+            (r#"{"kid":"a","kty":"oct","k":"k"}"#, false),
+        ] {
+            let set = format!(r#"{{"keys":[{key}]}}"#);
+            assert_eq!(private_halves(&set).is_ok(), is_fine, "{key}");
         }
         assert!(
             arn(

@@ -34,6 +34,7 @@ use pulumi_files::StackName;
 use secrecy::SecretString;
 use yaml_lossless::Segment;
 
+pub use certificate::end_of as certificate_end;
 pub use checks::{kids as key_ids, public_host};
 pub use choices::{
     AnnotationsStyle, CertificateKind, EdgeKind, ImageDigest, IssuerKind, MigrationMode,

@@ -24,7 +24,7 @@ pub use common::SERVER_POD_SELECTOR;
 pub use external_secret::SecretStore;
 pub use names::{NameKey, is_content_address};
 pub use reference::ObjectRef;
-pub use rekey::{MOVE_JOB, REKEY_JOB, REKEY_TIMEOUT_SECONDS};
+pub use rekey::{MOVE_JOB, REKEY_JOB, REKEY_TIMEOUT_SECONDS, doctor_job};
 pub use requirement::{ListEntry, Requirement};
 
 /// An object with this annotation and the value `true` is never deleted by `aip-deploy`. The mark is

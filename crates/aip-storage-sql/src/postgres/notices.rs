@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aip_base::{Backoff, Rng};
+use aip_base::{Backoff, Rng, supervise};
 use aip_storage::notices::{LocalNotices, Notice, Notices};
 use async_trait::async_trait;
 use futures_util::stream::{BoxStream, StreamExt as _};
@@ -64,8 +64,11 @@ impl PgNotices {
         let received = LocalNotices::default();
         let mut listening = JoinSet::new();
         if !store.pooled {
-            let options = store.options.clone();
-            listening.spawn(listen(options, received.clone(), rng));
+            let (options, heard) = (store.options.clone(), received.clone());
+            listening.spawn(async move {
+                let listen = || listen(options.clone(), &heard, &*rng);
+                supervise("notices of other replicas", listen).await;
+            });
         }
         Self {
             store,
@@ -103,18 +106,18 @@ impl Notices for PgNotices {
 /// Listens for ever, at another server once the database has been moved.
 async fn listen(
     mut options: watch::Receiver<Arc<PgConnectOptions>>,
-    received: LocalNotices,
-    rng: Arc<dyn Rng>,
+    received: &LocalNotices,
+    rng: &dyn Rng,
 ) {
     let mut failures = 0;
     loop {
         let current = Arc::clone(&options.borrow_and_update());
         let error = tokio::select! {
-            Err(error) = listen_once(&current, &received, &mut failures) => error,
+            Err(error) = listen_once(&current, received, &mut failures) => error,
             Ok(()) = options.changed() => continue,
         };
         tracing::warn!(%error, "LISTEN connection lost, reconnecting");
-        sleep(RETRY_BACKOFF.delay(failures, &*rng)).await;
+        sleep(RETRY_BACKOFF.delay(failures, rng)).await;
         failures = failures.saturating_add(1);
     }
 }

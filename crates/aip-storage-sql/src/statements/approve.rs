@@ -7,13 +7,38 @@ use aip_storage::grant::{Approval, Approve, Grant, NewCode, Redemption};
 use aip_storage::request::{AnsweredRequest, Delivery, RequestAnswer};
 use aip_storage::upstream::EndReason;
 
-use super::client_document::KeepOutcome;
+use super::audit::insert_event;
+use super::client_document::{KeepOutcome, MAX_EVICTIONS, evict_unused_client};
 use super::ending::end_session;
 use super::request::note_answer;
 use super::sql::{Fields, Row, sql, unavailable};
 use super::{DbConnection, Store, client_document, device};
 
+/// What became of one try.
+enum Attempt {
+    Done(Approve),
+    /// Nothing was changed: there are too many clients of which AIP knows by their documents, of those whose id
+    /// begins with that.
+    NeedsRoom(String),
+}
+
+/// [`Grants::approve`](aip_storage::grant::Grants::approve). Where a new client needs room, one that nobody
+/// allows anything any more gives its place up.
 pub(super) async fn approve(store: &Store, approval: &Approval) -> Result<Approve, StorageError> {
+    for evictions in 0..=MAX_EVICTIONS {
+        let site = match try_to_approve(store, approval).await? {
+            Attempt::Done(outcome) => return Ok(outcome),
+            Attempt::NeedsRoom(site) => site,
+        };
+        let (id, now) = (&approval.grant.client_id, approval.grant.created_at);
+        if evictions == MAX_EVICTIONS || !evict_unused_client(store, id, &site, now).await? {
+            break;
+        }
+    }
+    Ok(Approve::ClientsFull)
+}
+
+async fn try_to_approve(store: &Store, approval: &Approval) -> Result<Attempt, StorageError> {
     let Approval {
         request,
         browser,
@@ -31,8 +56,9 @@ pub(super) async fn approve(store: &Store, approval: &Approval) -> Result<Approv
     .bind((request, browser, &grant.client_id, &grant.created_at))
     .execute(&mut *tx)
     .await?;
+    let gone = Attempt::Done(Approve::RequestGone);
     if spent == 0 {
-        return Ok(Approve::RequestGone);
+        return Ok(gone);
     }
     let answered = AnsweredRequest {
         client_id: grant.client_id.clone(),
@@ -44,7 +70,7 @@ pub(super) async fn approve(store: &Store, approval: &Approval) -> Result<Approv
         answer: RequestAnswer::Granted(grant.id),
     };
     if !note_answer(&mut tx, request, *browser, &answered, grant.created_at).await? {
-        return Ok(Approve::RequestGone);
+        return Ok(gone);
     }
     // A device is not signed out with the browser in which it was allowed.
     let signed_in_at = match redemption {
@@ -83,13 +109,13 @@ pub(super) async fn approve(store: &Store, approval: &Approval) -> Result<Approv
     .await?;
     if granted == 0 {
         tx.commit().await.map_err(unavailable)?;
-        return Ok(Approve::RequestGone);
+        return Ok(gone);
     }
     match redemption {
         Redemption::Code(code) => put_code(&mut tx, grant, code).await?,
         // Decided in another browser, or expired.
         Redemption::Device(code) if !device::allow(&mut tx, code, grant).await? => {
-            return Ok(Approve::RequestGone);
+            return Ok(gone);
         }
         Redemption::Device(_) => {}
     }
@@ -98,8 +124,9 @@ pub(super) async fn approve(store: &Store, approval: &Approval) -> Result<Approv
         let reason = EndReason::AuthenticationOnly;
         end_session(&mut tx, grant.upstream_session, reason, grant.created_at).await?;
     }
+    insert_event(&mut *tx, &approval.event).await?;
     tx.commit().await.map_err(unavailable)?;
-    Ok(Approve::Approved)
+    Ok(Attempt::Done(Approve::Approved))
 }
 
 /// Holds the client until the grant is in, and keeps one whose document was read for this request. Why the
@@ -107,7 +134,7 @@ pub(super) async fn approve(store: &Store, approval: &Approval) -> Result<Approv
 async fn hold_client(
     conn: &mut DbConnection,
     approval: &Approval,
-) -> Result<Option<Approve>, StorageError> {
+) -> Result<Option<Attempt>, StorageError> {
     let Approval {
         grant,
         client_registered_itself,
@@ -137,14 +164,17 @@ async fn hold_client(
                 client,
                 "authorization request ended: the resources of its client have changed"
             );
-            return Ok(Some(Approve::RequestGone));
+            return Ok(Some(Attempt::Done(Approve::RequestGone)));
         }
     }
     if let Some(document) = client_from_document {
         match client_document::keep(&mut *conn, document, &grant.subject, grant.created_at).await? {
             KeepOutcome::Kept => {}
-            KeepOutcome::Full => return Ok(Some(Approve::ClientsFull)),
-            KeepOutcome::Registered => return Ok(Some(Approve::RequestGone)),
+            KeepOutcome::Full => return Ok(Some(Attempt::Done(Approve::ClientsFull))),
+            KeepOutcome::NeedsRoom(site) => return Ok(Some(Attempt::NeedsRoom(site))),
+            KeepOutcome::Registered => {
+                return Ok(Some(Attempt::Done(Approve::RequestGone)));
+            }
         }
     }
     Ok(None)

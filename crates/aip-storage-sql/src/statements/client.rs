@@ -4,9 +4,8 @@ use aip_base::Timestamp;
 use aip_keys::TokenHash;
 use aip_storage::StorageError;
 use aip_storage::client::{
-    Client, ClientId, ClientKeys, ClientSettings, Clients, ClientsVersion, CreateClient,
+    Client, ClientId, ClientSettings, Clients, ClientsVersion, CreateClient,
 };
-use aip_storage::display_uri::DisplayUris;
 use aip_storage::logout::{LogoutNotification, LogoutUri};
 use aip_storage::resource_uri::ResourceList;
 use aip_storage::upstream::EndReason;
@@ -16,6 +15,7 @@ use super::ending::end_session;
 use super::request::delete_requests;
 use super::sql::{Fields, Row, Sql, ids, readable, sql, unavailable};
 use super::{DbConnection, Driver, Store, client_resource, upstream_document};
+use crate::client_settings::SettingsInJson;
 use crate::sql::Executor;
 
 /// The columns that [`read_client`] reads, of the table `clients` or of its alias in a join.
@@ -26,12 +26,10 @@ macro_rules! client_columns {
     ($table:literal) => {
         client_columns!(@ $table id name application_type auth_method secret_hash redirect_uris
             scope require_pkce first_party id_token_alg access_token_ttl refresh_token_ttl
-            refresh_grace updated_at post_logout_redirect_uris auth_method_pinned
-            claims_in_id_token require_par grant_types jwks jwks_uri dpop_bound_access_tokens
-            security_profile userinfo_alg access_token_format resources resource_server
-            default_atproto_proxy backchannel_logout_uri backchannel_logout_session_required backchannel_logout_format
+            refresh_grace updated_at post_logout_redirect_uris resources default_atproto_proxy
+            backchannel_logout_uri backchannel_logout_session_required
             frontchannel_logout_uri frontchannel_logout_session_required
-            authentication_only own_upstream_document client_assertions logo_uri tos_uri policy_uri
+            own_upstream_document settings
             pairwise registered_itself from_document document_holds_until;
             created_at)
     };
@@ -211,7 +209,8 @@ pub(super) async fn remove_client(
         .execute(&mut *conn)
         .await?;
     sql(concat!(
-        "SELECT COUNT(*) AS held FROM (SELECT id FROM grants WHERE client_id = $1 ORDER BY id",
+        "SELECT COUNT(*) AS held FROM (SELECT id FROM grants
+             WHERE client_id = $1 ORDER BY parent_grant IS NOT NULL, id",
         for_update!(),
         ") locked"
     ))
@@ -250,18 +249,13 @@ pub(super) async fn insert_client(
     let insert = "INSERT INTO clients
              (id, name, application_type, auth_method, redirect_uris, scope, require_pkce,
               first_party, id_token_alg, access_token_ttl, refresh_token_ttl, refresh_grace,
-              updated_at, post_logout_redirect_uris, auth_method_pinned, claims_in_id_token,
-              require_par, grant_types, jwks, jwks_uri, dpop_bound_access_tokens,
-              security_profile, secret_hash, userinfo_alg, access_token_format, resources,
-              resource_server, default_atproto_proxy, backchannel_logout_uri,
-              backchannel_logout_session_required, frontchannel_logout_uri,
-              frontchannel_logout_session_required, authentication_only, own_upstream_document,
-              logo_uri, tos_uri, policy_uri, client_assertions, backchannel_logout_format,
-              registered_itself, created_at,
-              from_document, document_holds_until, pairwise)
+              updated_at, post_logout_redirect_uris, resources, default_atproto_proxy,
+              backchannel_logout_uri, backchannel_logout_session_required,
+              frontchannel_logout_uri, frontchannel_logout_session_required,
+              own_upstream_document, secret_hash, settings,
+              registered_itself, created_at, from_document, document_holds_until, pairwise)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17,
-             $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35,
-             $36, $37, $38, $39, $40, $41, $42, $43, $44)
+             $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28)
          ON CONFLICT (id) DO NOTHING";
     let inserted = bind_changeable(sql(insert), client)
         .bind(&client.registered_itself)
@@ -284,27 +278,23 @@ pub(super) async fn write_client(
     client: &Client,
 ) -> Result<bool, StorageError> {
     let updated = bind_changeable(
-        sql("UPDATE clients SET
+        sql(concat!(
+            "UPDATE clients SET
                  name = $2, application_type = $3, auth_method = $4, redirect_uris = $5,
                  scope = $6, require_pkce = $7, first_party = $8, id_token_alg = $9,
                  access_token_ttl = $10, refresh_token_ttl = $11, refresh_grace = $12,
-                 updated_at = $13, post_logout_redirect_uris = $14,
-                 auth_method_pinned = $15, claims_in_id_token = $16,
-                 require_par = $17, grant_types = $18, jwks = $19, jwks_uri = $20,
-                 dpop_bound_access_tokens = $21, security_profile = $22,
-                 userinfo_alg = $24, access_token_format = $25, resources = $26,
-                 resource_server = $27, default_atproto_proxy = $28,
-                 backchannel_logout_uri = $29,
-                 backchannel_logout_session_required = $30,
-                 frontchannel_logout_uri = $31,
-                 frontchannel_logout_session_required = $32, authentication_only = $33,
-                 own_upstream_document = $34, logo_uri = $35, tos_uri = $36, policy_uri = $37,
-                 client_assertions = $38, backchannel_logout_format = $39,
-                 document_holds_until = $41,
+                 updated_at = $13, post_logout_redirect_uris = $14, resources = $15,
+                 default_atproto_proxy = $16, backchannel_logout_uri = $17,
+                 backchannel_logout_session_required = $18, frontchannel_logout_uri = $19,
+                 frontchannel_logout_session_required = $20, own_upstream_document = $21,
+                 settings = ",
+            json_with!("settings", "$23"),
+            ", document_holds_until = $25,
                  secret_hash = CASE WHEN $4 IN ('none', 'private_key_jwt') THEN NULL
-                     ELSE COALESCE(secret_hash, $23) END
-             WHERE id = $1 AND from_document = $40 AND ($4 IN ('none', 'private_key_jwt')
-                 OR secret_hash IS NOT NULL OR $23 IS NOT NULL)"),
+                     ELSE COALESCE(secret_hash, $22) END
+             WHERE id = $1 AND from_document = $24 AND ($4 IN ('none', 'private_key_jwt')
+                 OR secret_hash IS NOT NULL OR $22 IS NOT NULL)"
+        )),
         client,
     )
     .bind((&client.from_document, &client.document_holds_until))
@@ -313,14 +303,10 @@ pub(super) async fn write_client(
     Ok(updated == 1)
 }
 
-/// Binds `$1` to `$39`: the id and every column that an update may change.
+/// Binds `$1` to `$23`: the id and every column that an update may change.
 fn bind_changeable(statement: Sql, client: &Client) -> Sql {
     let settings = &client.settings;
-    let (jwks, jwks_uri) = match &settings.keys {
-        None => (None, None),
-        Some(ClientKeys::Registered(keys)) => (Some(keys.clone()), None),
-        Some(ClientKeys::At(uri)) => (None, Some(uri.clone())),
-    };
+    let uri = |told: &LogoutNotification| told.uri.clone();
     statement
         .bind(&client.id)
         .bind(&settings.name)
@@ -336,41 +322,15 @@ fn bind_changeable(statement: Sql, client: &Client) -> Sql {
         .bind(&settings.refresh_grace)
         .bind(&client.updated_at)
         .bind(&settings.post_logout_redirect_uris)
-        .bind(&settings.auth_method_pinned)
-        .bind(&settings.claims_in_id_token)
-        .bind(&settings.require_par)
-        .bind(&settings.grant_types)
-        .bind(&jwks)
-        .bind(&jwks_uri)
-        .bind(&settings.dpop_bound_access_tokens)
-        .bind(&settings.security_profile)
-        .bind(&client.secret_hash)
-        .bind(&settings.userinfo_alg)
-        .bind(&settings.access_token_format)
         .bind(&settings.resources.if_any())
-        .bind(&settings.resource_server)
         .bind(&settings.default_atproto_proxy)
-        .bind(
-            &settings
-                .backchannel_logout
-                .as_ref()
-                .map(|it| it.uri.clone()),
-        )
+        .bind(&settings.backchannel_logout.as_ref().map(uri))
         .bind(&session_required(settings.backchannel_logout.as_ref()))
-        .bind(
-            &settings
-                .frontchannel_logout
-                .as_ref()
-                .map(|it| it.uri.clone()),
-        )
+        .bind(&settings.frontchannel_logout.as_ref().map(uri))
         .bind(&session_required(settings.frontchannel_logout.as_ref()))
-        .bind(&settings.authentication_only)
         .bind(&settings.own_upstream_document)
-        .bind(&settings.display_uris.logo)
-        .bind(&settings.display_uris.tos)
-        .bind(&settings.display_uris.policy)
-        .bind(&settings.client_assertions)
-        .bind(&settings.backchannel_logout_format)
+        .bind(&client.secret_hash)
+        .bind(&SettingsInJson(settings.clone()))
 }
 
 fn session_required(notification: Option<&LogoutNotification>) -> bool {
@@ -386,58 +346,34 @@ fn notification(uri: Option<LogoutUri>, session_required: bool) -> Option<Logout
 
 pub(super) fn read_client(row: &Row) -> Result<Client, StorageError> {
     let fields = Fields::of("clients", "id", row)?;
-    let keys = match (fields.get("jwks")?, fields.get("jwks_uri")?) {
-        (None, None) => None,
-        (Some(keys), None) => Some(ClientKeys::Registered(keys)),
-        (None, Some(uri)) => Some(ClientKeys::At(uri)),
-        (Some(_), Some(_)) => {
-            return Err(fields.inconsistent("a client's keys are in `jwks` or at `jwks_uri`"));
-        }
-    };
+    let in_json: Option<SettingsInJson> = fields.get("settings")?;
     let resources: Option<ResourceList> = fields.get("resources")?;
     let settings = ClientSettings {
         name: fields.get("name")?,
         application_type: fields.get("application_type")?,
         auth_method: fields.get("auth_method")?,
-        auth_method_pinned: fields.get("auth_method_pinned")?,
-        keys,
-        grant_types: fields.get("grant_types")?,
         redirect_uris: fields.get("redirect_uris")?,
         post_logout_redirect_uris: fields.get("post_logout_redirect_uris")?,
-        scope: fields.get("scope")?,
-        security_profile: fields.get("security_profile")?,
-        require_pkce: fields.get("require_pkce")?,
-        require_par: fields.get("require_par")?,
-        dpop_bound_access_tokens: fields.get("dpop_bound_access_tokens")?,
-        first_party: fields.get("first_party")?,
-        id_token_alg: fields.get("id_token_alg")?,
-        userinfo_alg: fields.get("userinfo_alg")?,
-        access_token_format: fields.get("access_token_format")?,
-        resources: resources.unwrap_or_default(),
-        resource_server: fields.get("resource_server")?,
-        claims_in_id_token: fields.get("claims_in_id_token")?,
-        authentication_only: fields.get("authentication_only")?,
-        own_upstream_document: fields.get("own_upstream_document")?,
-        client_assertions: fields.get("client_assertions")?,
-        display_uris: DisplayUris {
-            logo: fields.get("logo_uri")?,
-            tos: fields.get("tos_uri")?,
-            policy: fields.get("policy_uri")?,
-        },
-        pairwise: fields.get("pairwise")?,
         backchannel_logout: notification(
             fields.get("backchannel_logout_uri")?,
             fields.get("backchannel_logout_session_required")?,
         ),
-        backchannel_logout_format: fields.get("backchannel_logout_format")?,
         frontchannel_logout: notification(
             fields.get("frontchannel_logout_uri")?,
             fields.get("frontchannel_logout_session_required")?,
         ),
+        scope: fields.get("scope")?,
+        require_pkce: fields.get("require_pkce")?,
+        first_party: fields.get("first_party")?,
+        id_token_alg: fields.get("id_token_alg")?,
+        resources: resources.unwrap_or_default(),
+        own_upstream_document: fields.get("own_upstream_document")?,
+        pairwise: fields.get("pairwise")?,
         default_atproto_proxy: fields.get("default_atproto_proxy")?,
         access_token_ttl: fields.get("access_token_ttl")?,
         refresh_token_ttl: fields.get("refresh_token_ttl")?,
         refresh_grace: fields.get("refresh_grace")?,
+        ..in_json.map(|it| it.0).unwrap_or_default()
     };
     let client = Client {
         id: fields.get("id")?,

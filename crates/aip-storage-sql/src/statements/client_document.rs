@@ -19,14 +19,16 @@ const REREAD_NOTE_INTERVAL: Duration = Duration::from_hours(24);
 
 /// How many clients give their places up for a new one: more than one where several were kept at the same
 /// moment.
-const MAX_EVICTIONS: usize = 5;
+pub(super) const MAX_EVICTIONS: usize = 5;
 
 /// Whether a client is kept. Otherwise the transaction must not be committed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum KeepOutcome {
     Kept,
-    /// There are too many.
+    /// The account allows too many clients something.
     Full,
+    /// There are too many clients whose id begins with that: those of a site, or all.
+    NeedsRoom(String),
     /// The operator has registered a client of that id meanwhile.
     Registered,
 }
@@ -55,11 +57,7 @@ pub(super) async fn keep(
             return Ok(KeepOutcome::Kept);
         }
         if insert_client(&mut *conn, client).await? == CreateClient::Created {
-            return Ok(if has_room(conn, document, account, now).await? {
-                KeepOutcome::Kept
-            } else {
-                KeepOutcome::Full
-            });
+            return has_room(conn, document, account).await;
         }
     }
     Ok(KeepOutcome::Registered)
@@ -75,30 +73,21 @@ struct ExceededLimits {
     of_all: bool,
 }
 
-/// Whether there is room for the client, which is inserted. One that nobody allows anything any more
-/// gives its place up.
+/// Whether there is room for the client, which is inserted.
 async fn has_room(
     conn: &mut DbConnection,
     document: &DocumentClient,
     account: &Did,
-    now: Timestamp,
-) -> Result<bool, StorageError> {
-    for _ in 0..MAX_EVICTIONS {
-        let over = bounds(&mut *conn, document, account).await?;
+) -> Result<KeepOutcome, StorageError> {
+    Ok(match bounds(conn, document, account).await? {
+        ExceededLimits {
+            of_account: true, ..
+        } => KeepOutcome::Full,
+        ExceededLimits { of_site: true, .. } => KeepOutcome::NeedsRoom(document.site.clone()),
         // Every address begins with nothing.
-        let site = match over {
-            ExceededLimits {
-                of_account: true, ..
-            } => return Ok(false),
-            ExceededLimits { of_site: true, .. } => document.site.as_str(),
-            ExceededLimits { of_all: true, .. } => "",
-            ExceededLimits { .. } => return Ok(true),
-        };
-        if !evict_unused_client(&mut *conn, &document.client.id, site, now).await? {
-            return Ok(false);
-        }
-    }
-    Ok(false)
+        ExceededLimits { of_all: true, .. } => KeepOutcome::NeedsRoom(String::new()),
+        ExceededLimits { .. } => KeepOutcome::Kept,
+    })
 }
 
 /// What the account allows the client now is no grant yet. Its grants that have ended do not count.
@@ -138,12 +127,16 @@ async fn bounds(
 /// Deletes the client of that site, other than `kept`, that was allowed something longest ago, of those that
 /// nobody allows anything any more. Whether there is one. One that is to be notified of a logout is not yet done
 /// with, nor is one with a session at a PDS, whose person is expected back, or with a person at its sign-in.
-async fn evict_unused_client(
-    conn: &mut DbConnection,
+///
+/// A transaction of its own, before that of the approval: what is locked of one client comes after what is
+/// locked of the other (`ending`), and an approval cannot hold both in order.
+pub(super) async fn evict_unused_client(
+    store: &Store,
     kept: &ClientId,
     site: &str,
     now: Timestamp,
 ) -> Result<bool, StorageError> {
+    let mut tx = store.begin().await?;
     // One that is locked is being allowed something.
     let row = sql(concat!(
         "SELECT id FROM clients
@@ -160,7 +153,7 @@ async fn evict_unused_client(
         skip_locked!()
     ))
     .bind((kept, &site.to_owned(), &now))
-    .first(&mut *conn)
+    .first(&mut *tx)
     .await?;
     let Some(row) = row else { return Ok(false) };
     let id = Fields::of("clients", "id", &row)?.get::<ClientId>("id")?;
@@ -171,12 +164,13 @@ async fn evict_unused_client(
          SELECT 1 FROM upstream_sessions WHERE client_id = $1 AND state <> 'ended'",
     )
     .bind(&id)
-    .first(&mut *conn)
+    .first(&mut *tx)
     .await?;
-    if used.is_some() {
+    if used.is_some() || !remove_client(&mut tx, &id, now).await? {
         return Ok(false);
     }
-    remove_client(conn, &id, now).await
+    tx.commit().await.map_err(unavailable)?;
+    Ok(true)
 }
 
 /// Writes what the document of a client says now.

@@ -17,7 +17,7 @@ use async_trait::async_trait;
 
 use super::audit::{insert_event, read_event};
 use super::ending::{end_live_grants, end_session};
-use super::session_row::{insert_session, joined_session_columns, read_joined_session};
+use super::session_row::{Joined, insert_session, joined_session_columns, read_joined_session};
 use super::sql::{Fields, Row, ids, readable, sql, unavailable};
 use super::{DbConnection, Store};
 
@@ -116,7 +116,7 @@ impl Delegations for Store {
         now: Timestamp,
     ) -> Result<Option<DelegationForCall>, StorageError> {
         let read = |row: &Row| {
-            let session = read_joined_session(row)?;
+            let session = read_joined_session(row, Joined::Own)?;
             let delegation = read_delegation(row)?;
             Ok(session.map(|session| DelegationForCall {
                 delegation,
@@ -127,7 +127,7 @@ impl Delegations for Store {
             "SELECT ",
             delegation_columns!(),
             ", ",
-            joined_session_columns!(),
+            joined_session_columns!("s"),
             " FROM delegations d JOIN upstream_sessions s ON s.id = d.upstream_session
              WHERE d.owner = $1 AND d.delegate = $2 AND d.ended_at IS NULL AND d.ends_at > $3
                  AND s.state IN ('active', 'uncertain')"
@@ -144,6 +144,7 @@ impl Delegations for Store {
         id: RowId,
         reason: DelegationEnd,
         now: Timestamp,
+        event: AuditEvent,
     ) -> Result<bool, StorageError> {
         let mut tx = self.begin().await?;
         let found = sql("SELECT id FROM delegations WHERE id = $1 AND owner = $2")
@@ -151,6 +152,9 @@ impl Delegations for Store {
             .first(&mut *tx)
             .await?;
         let ended = found.is_some() && end(&mut tx, id, reason, now).await?;
+        if ended {
+            insert_event(&mut *tx, &event).await?;
+        }
         tx.commit().await.map_err(unavailable)?;
         Ok(ended)
     }

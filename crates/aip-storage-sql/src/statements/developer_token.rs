@@ -120,6 +120,7 @@ impl DeveloperTokens for Store {
         account: Option<&Did>,
         reason: RevokeReason,
         now: Timestamp,
+        event: AuditEvent,
     ) -> Result<Option<Did>, StorageError> {
         let mut tx = self.begin().await?;
         let found = sql("SELECT grant_id AS id, did FROM developer_tokens
@@ -131,6 +132,9 @@ impl DeveloperTokens for Store {
         .await?;
         let Some(owner) = found else { return Ok(None) };
         let ended = revoke_grant(&mut tx, id, reason, now).await?;
+        if ended {
+            insert_event(&mut *tx, &event.of_account(&owner)).await?;
+        }
         tx.commit().await.map_err(unavailable)?;
         Ok(ended.then_some(owner))
     }

@@ -6,7 +6,8 @@
 //! Two transactions that lock the same rows in different orders wait for each other until PostgreSQL
 //! ends one of them. So every transaction locks in this order, and rows of one table by their ids:
 //!
-//! 1. the registration of a client (`client_registrations`), then the client itself;
+//! 1. the registration of a client (`client_registrations`), then the client itself. No transaction holds
+//!    what is of two clients: one that gives its place up does so before the other is kept (`client_document`);
 //! 2. authorization requests;
 //! 3. delegations;
 //! 4. upstream sessions;

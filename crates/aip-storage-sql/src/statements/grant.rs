@@ -5,18 +5,21 @@ use aip_atproto::Did;
 use aip_base::{RowId, Timestamp};
 use aip_keys::TokenHash;
 use aip_storage::StorageError;
+use aip_storage::audit::AuditEvent;
 use aip_storage::client::ClientId;
 use aip_storage::grant::{AccessToken, Approval, Approve, Grant, Grants, RevokeReason};
 use aip_storage::resource_uri::ResourceList;
 use aip_storage::session_read::TokenForCall;
 use aip_storage::session_status::TokenWithSession;
+use aip_storage::upstream::SessionKind;
 use async_trait::async_trait;
 
+use super::audit::insert_event;
 use super::ending::lock_sessions;
 use super::grant_row::{grant_columns, read_grant};
 use super::revoke::{revoke_grant, revoke_grants, sessions_of};
 use super::session_row::{
-    joined_session_columns, read_joined_session, read_status, status_columns,
+    Joined, joined_session_columns, read_joined_session, read_status, status_columns,
 };
 use super::sql::{Fields, Row, ids, readable, sql, unavailable};
 use super::{Store, approve};
@@ -97,7 +100,8 @@ impl Grants for Store {
             };
             Ok(Some(TokenForCall {
                 token,
-                session: read_joined_session(row)?,
+                session: read_joined_session(row, Joined::Own)?,
+                app_password: read_joined_session(row, Joined::AppPassword)?,
                 default_atproto_proxy: Fields::of("clients", "client_id", row)?
                     .get("default_atproto_proxy")?,
             }))
@@ -106,13 +110,23 @@ impl Grants for Store {
             "SELECT c.default_atproto_proxy, ",
             access_token_columns!(),
             ", ",
-            joined_session_columns!(),
+            joined_session_columns!("s"),
+            ", ",
+            joined_session_columns!("p"),
+            // An app password gives no access longer than the session does that its person allowed.
             " FROM access_tokens t JOIN grants g ON g.id = t.grant_id
              LEFT JOIN upstream_sessions s ON s.id = g.upstream_session
+             LEFT JOIN upstream_sessions p ON p.client_id = g.client_id AND p.did = g.did
+                 AND p.kind = $3 AND p.state IN ('active', 'uncertain')
+                 AND s.state IN ('active', 'uncertain')
+                 AND g.delegation_id IS NULL AND g.client_id <> $4
              LEFT JOIN clients c ON c.id = g.client_id
-             WHERE t.hash = $1 AND t.expires_at > $2 AND g.revoked_at IS NULL"
+             WHERE t.hash = $1 AND t.expires_at > $2 AND g.revoked_at IS NULL
+             ORDER BY p.created_at DESC, p.id DESC LIMIT 1"
         ))
         .bind((hash, &now))
+        .bind(&SessionKind::AppPassword)
+        .bind(&ClientId::of_developer_tokens())
         .one(self.reader(), read)
         .await
         .map(Option::flatten)
@@ -161,6 +175,7 @@ impl Grants for Store {
         subject: &Did,
         reason: RevokeReason,
         now: Timestamp,
+        event: AuditEvent,
     ) -> Result<u64, StorageError> {
         let mut tx = self.begin().await?;
         let rows = sql("SELECT id, upstream_session FROM grants
@@ -175,6 +190,9 @@ impl Grants for Store {
             .bind((client, subject))
             .execute(&mut *tx)
             .await?;
+        if ended > 0 {
+            insert_event(&mut *tx, &event).await?;
+        }
         tx.commit().await.map_err(unavailable)?;
         Ok(ended)
     }

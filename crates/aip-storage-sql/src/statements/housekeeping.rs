@@ -140,7 +140,7 @@ macro_rules! delete_free_batch {
 fn statement(kind: RetentionClass) -> &'static str {
     match kind {
         RetentionClass::AuthorizationRequests => {
-            delete_batch!("authorization_requests", "token", "expires_at <= $1")
+            delete_free_batch!("authorization_requests", "token", "expires_at <= $1")
         }
         RetentionClass::AnsweredRequests => {
             delete_batch!("answered_requests", "token", "expires_at <= $1")

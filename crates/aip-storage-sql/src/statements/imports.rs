@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use super::sql::{Fields, Row, sql, unavailable};
 use super::{DbConnection, Store};
 
-/// How many unseen sessions are forgotten in one statement.
+/// How many held sessions are forgotten in one statement.
 const DROP_BATCH: u32 = 500;
 
 #[async_trait]
@@ -56,6 +56,21 @@ impl Imports for Store {
             dropped += now;
             if now < u64::from(DROP_BATCH) {
                 return Ok(dropped);
+            }
+        }
+    }
+
+    async fn forget_held_sessions(&self, kid: &str) -> Result<u64, StorageError> {
+        let (kid, mut forgotten) = (kid.to_owned(), 0);
+        loop {
+            let now = sql("DELETE FROM imported_sessions WHERE id IN
+                 (SELECT id FROM imported_sessions WHERE client_key_id = $1 LIMIT $2)")
+            .bind((&kid, &DROP_BATCH))
+            .execute(self.writer())
+            .await?;
+            forgotten += now;
+            if now < u64::from(DROP_BATCH) {
+                return Ok(forgotten);
             }
         }
     }

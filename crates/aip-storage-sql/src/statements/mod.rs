@@ -2,7 +2,7 @@
 //!
 //! This folder is compiled once for each engine (see the crate's documentation). Its parent gives
 //! it `Store` and `Driver`, as macros the few fragments of SQL that differ (`for_update!`,
-//! `skip_locked!`, `database_now!`), and in `rotation` the one verb worth a way of its own.
+//! `skip_locked!`, `database_now!`, `json_with!`), and in `rotation` the one verb worth a way of its own.
 
 use self::sql::DbConnection;
 use super::{Driver, Store};

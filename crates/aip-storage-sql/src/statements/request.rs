@@ -190,7 +190,7 @@ impl Requests for Store {
         if !note_answer(&mut tx, token, browser, &answered, now).await? {
             return Ok(None);
         }
-        if let Delivery::Device(code) = &request.params.delivery {
+        if let Some(code) = request.params.delivery.device() {
             // What was decided in another browser stays as it is.
             device::refuse(&mut tx, code, now).await?;
         }
@@ -331,10 +331,7 @@ pub(super) async fn note_answer(
         RequestAnswer::Granted(grant) => (Some(*grant), None),
         RequestAnswer::Refused(error) => (None, Some(error.clone())),
     };
-    let (redirect, device) = match &answered.delivery {
-        Delivery::Redirect(redirect) => (Some(redirect), None),
-        Delivery::Device(code) => (None, Some(*code)),
-    };
+    let (redirect, device) = (answered.delivery.redirect(), answered.delivery.device());
     // The column of the release before cannot be empty.
     let redirect_uri = redirect.map_or_else(String::new, |it| it.redirect_uri.to_string());
     let noted = sql("INSERT INTO answered_requests AS a
@@ -359,7 +356,7 @@ pub(super) async fn note_answer(
     .bind(&(now + ANSWER_REPEATED_FOR))
     .bind(&now)
     .bind(&redirect.map(|it| it.response_mode))
-    .bind(&device)
+    .bind(&device.copied())
     .execute(conn)
     .await?;
     Ok(noted == 1)

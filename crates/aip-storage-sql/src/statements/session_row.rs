@@ -29,28 +29,52 @@ macro_rules! session_columns {
 }
 pub(super) use session_columns;
 
-/// All columns of a session, under the alias `s`, by their names with [`JOINED`] before them.
+/// All columns of a session under an alias, by their names with the alias and `_` before them.
 macro_rules! joined_session_columns {
-    () => {
-        "s.id AS s_id, s.client_id AS s_client_id, s.did AS s_did, s.issuer AS s_issuer, \
-         s.pds AS s_pds, s.upstream_client_id AS s_upstream_client_id, \
-         s.client_key_id AS s_client_key_id, s.dpop_key AS s_dpop_key, s.scope AS s_scope, \
-         s.access_token AS s_access_token, s.refresh_token AS s_refresh_token, \
-         s.access_expires_at AS s_access_expires_at, s.generation AS s_generation, \
-         s.state AS s_state, s.reason AS s_reason, s.lease_owner AS s_lease_owner, \
-         s.lease_until AS s_lease_until, s.fence AS s_fence, \
-         s.next_refresh_at AS s_next_refresh_at, s.failures AS s_failures, \
-         s.refreshed_at AS s_refreshed_at, s.created_at AS s_created_at, s.kind AS s_kind, \
-         s.password AS s_password, s.last_error AS s_last_error, s.rejections AS s_rejections, \
-         s.rejected_since AS s_rejected_since, s.email AS s_email, \
-         s.email_confirmed AS s_email_confirmed, s.email_pds AS s_email_pds, \
-         s.email_read_at AS s_email_read_at"
+    ($alias:literal) => {
+        joined_session_columns!(
+            $alias: "id", "client_id" "did" "issuer" "pds" "upstream_client_id" "client_key_id"
+            "dpop_key" "scope" "access_token" "refresh_token" "access_expires_at" "generation"
+            "state" "reason" "lease_owner" "lease_until" "fence" "next_refresh_at" "failures"
+            "refreshed_at" "created_at" "kind" "password" "last_error" "rejections"
+            "rejected_since" "email" "email_confirmed" "email_pds" "email_read_at"
+        )
+    };
+    ($alias:literal : $first:literal, $($column:literal)*) => {
+        concat!(
+            $alias, ".", $first, " AS ", $alias, "_", $first,
+            $(", ", $alias, ".", $column, " AS ", $alias, "_", $column),*
+        )
     };
 }
 pub(super) use joined_session_columns;
 
-/// What the names of a session's columns begin with in a row of several tables.
-const JOINED: &str = "s_";
+/// A session in a row of several tables, by the alias that its columns were read under.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Joined {
+    /// `s`: that of a grant or of a delegation.
+    Own,
+    /// `p`: that of an app password.
+    AppPassword,
+}
+
+impl Joined {
+    /// What the names of its columns begin with.
+    fn prefix(self) -> &'static str {
+        match self {
+            Self::Own => "s_",
+            Self::AppPassword => "p_",
+        }
+    }
+
+    /// The name of the column with its id.
+    fn id(self) -> &'static str {
+        match self {
+            Self::Own => "s_id",
+            Self::AppPassword => "p_id",
+        }
+    }
+}
 
 /// The columns of a session's status, under the alias `s`.
 macro_rules! status_columns {
@@ -208,13 +232,16 @@ pub(super) fn read_session(row: &Row) -> Result<UpstreamSession, StorageError> {
 }
 
 /// Reads a session from a row of several tables; `None` if the row of a left join has none.
-pub(super) fn read_joined_session(row: &Row) -> Result<Option<UpstreamSession>, StorageError> {
+pub(super) fn read_joined_session(
+    row: &Row,
+    joined: Joined,
+) -> Result<Option<UpstreamSession>, StorageError> {
     let of_grant = Fields::of("grants", "id", row)?;
-    let id: Option<RowId> = of_grant.get("s_id")?;
+    let id: Option<RowId> = of_grant.get(joined.id())?;
     if id.is_none() {
         return Ok(None);
     }
-    read_fields(&Fields::prefixed(JOINED, TABLE, "id", row)?).map(Some)
+    read_fields(&Fields::prefixed(joined.prefix(), TABLE, "id", row)?).map(Some)
 }
 
 fn read_fields(fields: &Fields<'_>) -> Result<UpstreamSession, StorageError> {

@@ -158,6 +158,7 @@ async fn a_request_that_comes_again_while_it_is_answered_gives_no_second_grant(w
     assert!(storage.put_request(&again).await.unwrap());
     let mut second = first.clone();
     second.grant.id = crate::world::new_id();
+    second.event.id = crate::world::new_id();
     code_of_mut(&mut second).hash = crate::world::new_hash();
     assert_eq!(storage.approve(&second).await.unwrap(), Approve::Approved);
     world

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use aip_atproto::Did;
+use aip_storage::audit::AuditKind;
 use aip_storage::client::{Client, ClientId};
 use aip_storage::grant::{Approval, Approve, DocumentClient, RevokeReason};
 use aip_storage::upstream::EndReason;
 
 use crate::on_both_engines;
-use crate::world::{DAY, NOW, World, alice, at_once, bob, public_client};
+use crate::world::{DAY, NOW, World, alice, at_once, bob, new_event, public_client};
 
 on_both_engines!(
     a_client_is_kept_with_its_first_approval,
@@ -33,7 +34,8 @@ fn document_client(id: &ClientId) -> Client {
 }
 
 /// A yes to a client with a document that waits, in a browser of its own.
-async fn pending(world: &World, id: &ClientId, max_clients: u64) -> Approval {
+/// A yes to a client that is known by a document, of which so many may be kept.
+pub(crate) async fn pending(world: &World, id: &ClientId, max_clients: u64) -> Approval {
     pending_of(world, id, &alice(), max_clients).await
 }
 
@@ -255,9 +257,13 @@ async fn one_account_leaves_places_of_a_site_to_others(world: World) {
         assert_eq!(approve(SITES[0], 6, &alice()).await.0, expected);
     }
     let (third, did, reason) = (id(3), alice(), RevokeReason::ByPerson);
-    let ends = world
-        .storage
-        .revoke_client_grants(&third, &did, reason, NOW);
+    let ends = world.storage.revoke_client_grants(
+        &third,
+        &did,
+        reason,
+        NOW,
+        new_event(AuditKind::GrantRevoked, &alice()),
+    );
     assert_eq!(ends.await.unwrap(), 1);
     assert_eq!(approve(SITES[0], 6, &alice()).await.0, Approve::Approved);
 }

@@ -51,7 +51,7 @@ pub(crate) fn new_delegation(owner: &Did, delegate: &Did) -> (Delegation, Upstre
     (delegation, session)
 }
 
-async fn given(world: &World, owner: &Did, delegate: &Did) -> Delegation {
+pub(crate) async fn given(world: &World, owner: &Did, delegate: &Did) -> Delegation {
     let account = Account {
         did: owner.clone(),
         handle: None,
@@ -69,7 +69,7 @@ async fn given(world: &World, owner: &Did, delegate: &Did) -> Delegation {
 }
 
 /// A token of `delegation` that comes from the grant of the delegate.
-fn token_of(delegation: &Delegation, parent: &Grant) -> DelegatedToken {
+pub(crate) fn token_of(delegation: &Delegation, parent: &Grant) -> DelegatedToken {
     DelegatedToken {
         delegation: delegation.id,
         parent: parent.id,
@@ -137,9 +137,13 @@ async fn a_delegation_comes_back_with_its_session_until_it_ends(world: World) {
 
         let end = async |owner: &Did| {
             let reason = DelegationEnd::TakenBack;
-            let ended = world
-                .storage
-                .end_delegation(owner, delegation.id, reason, NOW);
+            let ended = world.storage.end_delegation(
+                owner,
+                delegation.id,
+                reason,
+                NOW,
+                event(AuditKind::DelegationEnded, &alice()),
+            );
             ended.await.unwrap()
         };
         assert!(!end(&bob()).await, "by somebody else");
@@ -236,7 +240,13 @@ impl End {
             Self::Delegation => {
                 let reason = DelegationEnd::TakenBack;
                 let (owner, id) = (&delegation.owner, delegation.id);
-                let ended = storage.end_delegation(owner, id, reason, now);
+                let ended = storage.end_delegation(
+                    owner,
+                    id,
+                    reason,
+                    now,
+                    event(AuditKind::DelegationEnded, &alice()),
+                );
                 assert!(ended.await.unwrap());
             }
             Self::DelegatesGrant => {
@@ -246,7 +256,13 @@ impl End {
             Self::DelegatesApp => {
                 let (client, delegate) = (&parent.client_id, &delegation.delegate);
                 let reason = RevokeReason::ByPerson;
-                let ended = storage.revoke_client_grants(client, delegate, reason, now);
+                let ended = storage.revoke_client_grants(
+                    client,
+                    delegate,
+                    reason,
+                    now,
+                    event(AuditKind::GrantRevoked, &alice()),
+                );
                 assert!(ended.await.unwrap() > 0);
             }
             Self::DelegatesSession => {
@@ -304,16 +320,23 @@ async fn a_token_of_a_delegate_ends_with_all_that_it_comes_from(world: World) {
             [one.grant.id.to_string()],
             "one for both"
         );
-        let last = &world.storage.audit_events(1).await.unwrap()[0];
-        let told = format!("SELECT id FROM audit_events WHERE id = '{}'", two.event.id);
-        assert_eq!(last.kind, AuditKind::DelegatedToken);
-        assert!(world.strings(&told).await.is_empty(), "told once for both");
+        let told = async |token: &DelegatedToken| {
+            let id = token.event.id;
+            let event = format!("SELECT kind FROM audit_events WHERE id = '{id}'");
+            world.strings(event).await
+        };
+        assert_eq!(told(&one).await, [AuditKind::DelegatedToken.as_str()]);
+        assert!(told(&two).await.is_empty(), "told once for both");
         // The owner gave no app anything, and has nothing to take back from one.
         assert!(world.storage.grants_of(&alice()).await.unwrap().is_empty());
         let reason = RevokeReason::ByPerson;
-        let revoke = world
-            .storage
-            .revoke_client_grants(&client, &delegation.owner, reason, NOW);
+        let revoke = world.storage.revoke_client_grants(
+            &client,
+            &delegation.owner,
+            reason,
+            NOW,
+            event(AuditKind::GrantRevoked, &alice()),
+        );
         assert_eq!(revoke.await.unwrap(), 0);
         assert!(is_live(&world, &one).await && is_live(&world, &two).await);
 
@@ -353,7 +376,13 @@ async fn of_a_token_and_the_end_of_its_delegation_the_end_wins(world: World) {
                 } else if n == 4 {
                     let reason = DelegationEnd::TakenBack;
                     let (owner, id) = (&delegation.owner, delegation.id);
-                    let end = storage.end_delegation(owner, id, reason, NOW);
+                    let end = storage.end_delegation(
+                        owner,
+                        id,
+                        reason,
+                        NOW,
+                        event(AuditKind::DelegationEnded, &alice()),
+                    );
                     assert!(end.await.unwrap());
                 } else {
                     let token = &tokens[n.min(7)];

@@ -107,14 +107,14 @@ async fn make(world: &World, account: &Did) -> (NewDeveloperToken, MakeDeveloper
     (token, outcome.unwrap())
 }
 
-async fn made(world: &World, account: &Did) -> NewDeveloperToken {
+pub(crate) async fn made(world: &World, account: &Did) -> NewDeveloperToken {
     known(world, account).await;
     let (token, outcome) = make(world, account).await;
     assert_eq!(outcome, MakeDeveloperToken::Made);
     token
 }
 
-fn hash_of(token: &NewDeveloperToken) -> TokenHash {
+pub(crate) fn hash_of(token: &NewDeveloperToken) -> TokenHash {
     match token.origin {
         DeveloperTokenOrigin::New(hash) => hash,
         DeveloperTokenOrigin::Order(_) => panic!("{token:?}"),
@@ -189,9 +189,13 @@ async fn a_token_is_found_as_any_other_until_it_ends(world: World) {
 
     let revoke = async |account: Option<Did>| {
         let (id, reason) = (token.grant.id, RevokeReason::ByPerson);
-        let revoke = world
-            .storage
-            .revoke_developer_token(id, account.as_ref(), reason, NOW);
+        let revoke = world.storage.revoke_developer_token(
+            id,
+            account.as_ref(),
+            reason,
+            NOW,
+            event(AuditKind::DeveloperTokenRevoked, &alice()),
+        );
         revoke.await.unwrap()
     };
     assert_eq!(revoke(Some(bob())).await, None, "by somebody else");
@@ -214,9 +218,13 @@ async fn a_token_is_found_as_any_other_until_it_ends(world: World) {
     // An operator needs no account.
     let other = made(&world, &bob()).await;
     let reason = RevokeReason::ByOperator;
-    let revoked = world
-        .storage
-        .revoke_developer_token(other.grant.id, None, reason, NOW);
+    let revoked = world.storage.revoke_developer_token(
+        other.grant.id,
+        None,
+        reason,
+        NOW,
+        event(AuditKind::DeveloperTokenRevoked, &alice()),
+    );
     assert_eq!(revoked.await.unwrap(), Some(bob()));
 }
 
@@ -282,9 +290,13 @@ async fn an_account_has_so_many_tokens_and_no_more(world: World) {
     let first = world.storage.developer_tokens(Some(&alice), None, 1, NOW);
     let id = first.await.unwrap()[0].id;
     let reason = RevokeReason::ByPerson;
-    let revoke = world
-        .storage
-        .revoke_developer_token(id, None, reason, NOW + SECOND);
+    let revoke = world.storage.revoke_developer_token(
+        id,
+        None,
+        reason,
+        NOW + SECOND,
+        event(AuditKind::DeveloperTokenRevoked, &alice),
+    );
     assert!(revoke.await.unwrap().is_some());
     assert_eq!(make(&world, &alice).await.1, MakeDeveloperToken::Made);
     assert_eq!(make(&world, &alice).await.1, MakeDeveloperToken::Full);

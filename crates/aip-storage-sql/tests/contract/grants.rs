@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use aip_storage::StorageError;
+use aip_storage::audit::AuditKind;
 use aip_storage::grant::{Approve, RedeemCode, RevokeReason, Rotate};
 use aip_storage::sector::SectorId;
 use aip_storage::upstream::{EndReason, UpstreamState};
 
-use crate::world::{NOW, SECOND, World, alice, bob, redemption_of, rotation_of};
+use crate::world::{NOW, SECOND, World, alice, bob, new_event, redemption_of, rotation_of};
 
 super::on_both_engines!(
     the_end_of_a_grant_is_the_end_of_its_tokens_and_its_session,
@@ -250,7 +251,13 @@ async fn taking_an_app_back_ends_its_grants_and_forgets_the_consents(world: Worl
     let storage = &world.storage;
     let end = async || {
         storage
-            .revoke_client_grants(&client, &alice(), RevokeReason::ByPerson, NOW)
+            .revoke_client_grants(
+                &client,
+                &alice(),
+                RevokeReason::ByPerson,
+                NOW,
+                new_event(AuditKind::GrantRevoked, &alice()),
+            )
             .await
             .unwrap()
     };

@@ -62,7 +62,7 @@ async fn fill_every_table(world: &World) {
     let given = storage.give_delegation(&delegation, &session, &[]).await;
     assert_eq!(given.unwrap(), GiveDelegation::Given);
     let reason = DelegationEnd::TakenBack;
-    let ended = storage.end_delegation(&delegation.owner, delegation.id, reason, NOW);
+    let ended = storage.end_delegation(&delegation.owner, delegation.id, reason, NOW, new_event());
     assert!(ended.await.unwrap());
     storage.revocation_done(session.id).await.unwrap();
     let order = crate::developer_tokens::new_order(&alice(), NOW + MINUTE);
@@ -130,7 +130,7 @@ async fn each_kind_is_kept_for_its_time_and_no_longer(world: World) {
             ],
         ),
         (NOW + 180 * DAY, vec![(RetentionClass::AssertionKeys, 1)]),
-        (NOW + 365 * DAY, vec![(RetentionClass::AuditEvents, 1)]),
+        (NOW + 365 * DAY, vec![(RetentionClass::AuditEvents, 3)]),
     ] {
         assert_eq!(
             purged(&world, end - micro).await,

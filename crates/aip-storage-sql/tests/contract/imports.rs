@@ -24,6 +24,7 @@ super::on_both_engines!(
     app_passwords_are_released_after_the_grants_that_use_them,
     the_first_release_is_remembered,
     held_values_are_sealed_again_and_their_keys_counted,
+    what_is_bound_to_a_lost_key_is_forgotten,
 );
 
 async fn hold(world: &World, held: &HeldSession, run: Timestamp) -> HoldOutcome {
@@ -325,4 +326,33 @@ async fn held_values_are_sealed_again_and_their_keys_counted(world: World) {
         panic!("a session of OAuth");
     };
     assert_eq!(oauth.dpop_key.as_str(), fresh.as_str());
+}
+
+async fn what_is_bound_to_a_lost_key_is_forgotten(world: World) {
+    let storage = &world.storage;
+    let client = world.client("app").await;
+    let mut kept = Vec::new();
+    for (did, kid) in [
+        (alice(), Some("lost")),
+        (bob(), Some("lost")),
+        (alice(), Some("other")),
+        (bob(), None),
+    ] {
+        let mut held = new_held_session(&client, &did, NOW);
+        held.session.credential = credential(kid, "v1.a.x.y");
+        hold(&world, &held, NOW).await;
+        if kid != Some("lost") {
+            kept.push(held.session.id);
+        }
+    }
+    assert_eq!(storage.forget_held_sessions("nothing").await.unwrap(), 0);
+    assert_eq!(storage.forget_held_sessions("lost").await.unwrap(), 2);
+    assert_eq!(storage.forget_held_sessions("lost").await.unwrap(), 0);
+    let uses = storage.client_key_uses().await.unwrap();
+    assert_eq!(uses.len(), 1);
+    assert_eq!((&*uses[0].kid, uses[0].sessions), ("other", 1));
+    assert_eq!(release_all(&world).await, 2);
+    for id in kept {
+        assert!(storage.upstream_session(id).await.unwrap().is_some());
+    }
 }

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use aip_base::RowId;
 use aip_storage::StorageError;
+use aip_storage::audit::AuditKind;
+use aip_storage::client::ClientId;
 use aip_storage::grant::RevokeReason;
 use aip_storage::housekeeping::RetentionClass;
 use aip_storage::upstream::EndReason;
@@ -14,8 +16,9 @@ use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use crate::client_documents::pending;
 use crate::logouts::{browser_of, given_on, told};
-use crate::world::{DAY, NOW, World, alice, at_once};
+use crate::world::{DAY, NOW, World, alice, at_once, new_event};
 
 super::on_both_engines!(
     grants_and_sessions_end_at_once,
@@ -90,7 +93,13 @@ async fn who_ends_a_session_and_who_ends_its_grant_do_not_wait_for_each_other() 
             let reason = RevokeReason::ByPerson;
             if several {
                 let did = alice();
-                let end = storage.revoke_client_grants(&app, &did, reason, NOW);
+                let end = storage.revoke_client_grants(
+                    &app,
+                    &did,
+                    reason,
+                    NOW,
+                    new_event(AuditKind::GrantRevoked, &alice()),
+                );
                 return end.await.map(drop);
             }
             storage.revoke_grant(grant.grant.id, reason, NOW).await
@@ -115,7 +124,13 @@ async fn the_clean_up_waits_for_nobody() {
         grants.push(given.grant.id);
     }
     let (did, reason) = (alice(), RevokeReason::ByPerson);
-    let end = world.storage.revoke_client_grants(&app, &did, reason, NOW);
+    let end = world.storage.revoke_client_grants(
+        &app,
+        &did,
+        reason,
+        NOW,
+        new_event(AuditKind::GrantRevoked, &alice()),
+    );
     end.await.unwrap();
     grants.sort_unstable();
     let held = HeldRowLock::row(&world, "grants", grants[1]).await;
@@ -177,6 +192,69 @@ async fn who_deletes_requests_and_who_allows_one_do_not_wait_for_each_other() {
     }
 }
 
+/// A client gives its place up for one that is allowed something, while the browser in which both were used is
+/// signed out: that holds the request of the one, and then the grants of the other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_makes_room_for_a_client_and_who_signs_a_browser_out_do_not_wait_for_each_other() {
+    let world = World::postgres().await;
+    for all_accounts in [false, true] {
+        let old = told(
+            &world,
+            &format!("https://old-{all_accounts}.example/c.json"),
+        )
+        .await;
+        let session = world.session(&old, &alice()).await.id;
+        let browser = browser_of(&world, &[alice()]).await;
+        let mut ended = Vec::new();
+        for _ in 0..2 {
+            let given = given_on(&world, &old, browser, &alice(), "openid", session).await;
+            ended.push(given.grant.id);
+        }
+        ended.sort_unstable();
+        let end = world
+            .storage
+            .end_upstream_session(session, EndReason::ByOperator, NOW);
+        end.await.unwrap();
+        let id = old.as_str();
+        let from_document = "UPDATE clients SET from_document = TRUE";
+        world
+            .raw(format!("{from_document} WHERE id = '{id}'"))
+            .await;
+        world.raw("DELETE FROM logout_deliveries").await;
+        world.raw("DELETE FROM authorization_requests").await;
+        let new = format!("https://new-{all_accounts}.example/c.json");
+        let new: ClientId = new.parse().unwrap();
+        let mut approval = pending(&world, &new, 1).await;
+        let in_browser = format!("UPDATE authorization_requests SET browser_id = '{browser}'");
+        world.raw(in_browser).await;
+        approval.browser = browser;
+        let held = HeldRowLock::row(&world, "grants", ended[1]).await;
+        let storage = Arc::clone(&world.storage);
+        let yes = started(&world, 1, async move {
+            storage.approve(&approval).await.map(drop)
+        });
+        let yes = yes.await;
+        let storage = Arc::clone(&world.storage);
+        let out = started(&world, 2, async move {
+            if all_accounts {
+                return storage.delete_browser_session(browser, NOW).await.map(drop);
+            }
+            let did = alice();
+            storage.sign_out_account(browser, &did, NOW).await.map(drop)
+        });
+        let out = out.await;
+        held.release().await;
+        both_succeed([yes, out]).await;
+        assert!(world.storage.client(&old).await.unwrap().is_none());
+        assert_eq!(
+            world.storage.client(&new).await.unwrap().is_some(),
+            !all_accounts,
+            "its request ended with the browser session"
+        );
+        world.storage.delete_client(&new, NOW).await.unwrap();
+    }
+}
+
 async fn grants_and_sessions_end_at_once(world: World) {
     let app = told(&world, "app").await;
     for _ in 0..3 {
@@ -209,7 +287,13 @@ async fn grants_and_sessions_end_at_once(world: World) {
                     2 => {
                         let reason = RevokeReason::ByPerson;
                         let did = alice();
-                        let end = storage.revoke_client_grants(&app, &did, reason, NOW);
+                        let end = storage.revoke_client_grants(
+                            &app,
+                            &did,
+                            reason,
+                            NOW,
+                            new_event(AuditKind::GrantRevoked, &alice()),
+                        );
                         end.await.map(drop)
                     }
                     _ => storage.delete_browser_session(browser, NOW).await.map(drop),

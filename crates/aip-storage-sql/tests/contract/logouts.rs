@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use aip_atproto::Did;
 use aip_base::{RowId, Timestamp};
+use aip_storage::audit::AuditKind;
 use aip_storage::browser::{BrowserAccount, BrowserSignIn};
 use aip_storage::client::{Client, ClientId};
 use aip_storage::grant::{Approval, Approve, RedeemCode, Redemption, RevokeReason};
@@ -16,8 +17,8 @@ use aip_storage::upstream::EndReason;
 use strum::IntoEnumIterator as _;
 
 use crate::world::{
-    DAY, MINUTE, NOW, SECOND, World, alice, at_once, bob, new_device, new_hash, public_client,
-    redemption_of, scope,
+    DAY, MINUTE, NOW, SECOND, World, alice, at_once, bob, new_device, new_event, new_hash,
+    public_client, redemption_of, scope,
 };
 
 super::on_both_engines_and_behind_a_pooler!(
@@ -262,7 +263,13 @@ async fn a_grant_that_others_end_is_reported_and_one_that_its_client_ends_is_not
     );
     let removed = given(&world, &app, browser, &bob(), "openid").await;
     let (did, reason) = (bob(), RevokeReason::ByPerson);
-    let count = storage.revoke_client_grants(&app, &did, reason, NOW);
+    let count = storage.revoke_client_grants(
+        &app,
+        &did,
+        reason,
+        NOW,
+        new_event(AuditKind::GrantRevoked, &alice()),
+    );
     assert_eq!(count.await.unwrap(), 1);
     assert_eq!(
         grants(&due(&world, NOW).await),
@@ -440,7 +447,13 @@ async fn sign_outs_and_revocations_do_not_wait_for_each_other(world: World) {
                     return out.await.map(drop);
                 }
                 let reason = RevokeReason::ByPerson;
-                let end = storage.revoke_client_grants(&app, &did, reason, NOW);
+                let end = storage.revoke_client_grants(
+                    &app,
+                    &did,
+                    reason,
+                    NOW,
+                    new_event(AuditKind::GrantRevoked, &alice()),
+                );
                 end.await.map(drop)
             }
         });

@@ -8,6 +8,7 @@
 
 mod account_events;
 mod accounts;
+mod app_passwords;
 mod approve;
 mod assertion_keys;
 mod audiences;
@@ -16,6 +17,7 @@ mod browsers;
 mod claims;
 mod client_documents;
 mod client_registrations;
+mod client_settings;
 mod client_tokens;
 mod clients;
 mod codes;

@@ -17,14 +17,15 @@ super::on_both_engines!(
 );
 
 /// The migrations of the release before, and its statements, one a line.
-fn release_before(world: &World) -> (&'static str, &'static str) {
+fn release_before(world: &World) -> (String, &'static str) {
+    let schema = include_str!("../../migrations/0001_init.sql");
     match world.database {
         Database::Sqlite(_) => (
-            include_str!("../../migrations/sqlite/0001_init.sql"),
+            schema.to_owned(),
             include_str!("../statements/0001.sqlite.sql"),
         ),
         Database::Postgres(_) => (
-            include_str!("../../migrations/postgres/0001_init.sql"),
+            schema.replace("BLOB", "BYTEA"),
             include_str!("../statements/0001.postgres.sql"),
         ),
     }

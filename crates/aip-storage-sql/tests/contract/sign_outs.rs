@@ -264,7 +264,9 @@ async fn a_delivery_ends_with_its_event_or_not_at_all(world: World) {
     let late = event(AuditKind::LogoutNotDelivered);
     assert!(!storage.end_logout(&first, Some(&late)).await.unwrap());
     let events = storage.audit_events(100).await.unwrap();
-    let kinds: Vec<_> = events.iter().map(|it| it.kind).collect();
+    let of_delivery = [AuditKind::LogoutDelivered, AuditKind::LogoutNotDelivered];
+    let mut kinds: Vec<_> = events.iter().map(|it| it.kind).collect();
+    kinds.retain(|kind| of_delivery.contains(kind));
     assert_eq!(kinds, [AuditKind::LogoutDelivered]);
 }
 

@@ -20,7 +20,7 @@ super::on_both_engines!(
 );
 
 /// A grant that such a session serves, with tokens.
-async fn granted(world: &World, session: &UpstreamSession) -> (Grant, NewTokens) {
+pub(crate) async fn granted(world: &World, session: &UpstreamSession) -> (Grant, NewTokens) {
     let storage = &world.storage;
     storage.create_upstream_session(session).await.unwrap();
     let (client, did) = (&session.client_id, &session.did);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use aip_atproto::Did;
 use aip_storage::StorageError;
+use aip_storage::audit::AuditKind;
 use aip_storage::client::ClientId;
 use aip_storage::grant::RevokeReason;
 use aip_storage::upstream::{
@@ -14,8 +15,8 @@ use aip_storage::upstream::{
 use strum::IntoEnumIterator as _;
 
 use crate::world::{
-    HOUR, MINUTE, NOW, World, alice, at_once, bob, credential, new_id, new_session, origin, scope,
-    sealed,
+    HOUR, MINUTE, NOW, World, alice, at_once, bob, credential, new_event, new_id, new_session,
+    origin, scope, sealed,
 };
 
 super::on_both_engines!(
@@ -460,9 +461,13 @@ async fn an_app_password_stays_as_long_as_somebody_may_come_back_for_it(world: W
                 world.storage.reject_tokens(id, 1, NOW).await.unwrap();
             }
             Some(reason) => {
-                let revoked = world
-                    .storage
-                    .revoke_client_grants(&client, &alice, reason, NOW);
+                let revoked = world.storage.revoke_client_grants(
+                    &client,
+                    &alice,
+                    reason,
+                    NOW,
+                    new_event(AuditKind::GrantRevoked, &alice),
+                );
                 assert_eq!(revoked.await.unwrap(), 1);
             }
         }

@@ -9,6 +9,7 @@ use aip_atproto::{Did, Issuer, Origin, ScopeSet};
 use aip_base::{Clock, QueryStats, RequestNotes, RowId, SystemRng, Timestamp};
 use aip_keys::{Sealed, TokenHash};
 use aip_storage::Storage;
+use aip_storage::audit::{AuditEvent, AuditKind};
 use aip_storage::browser::BrowserSession;
 use aip_storage::client::{Client, ClientAuthMethod, ClientId, ClientSettings, CreateClient};
 use aip_storage::client_token::ClientToken;
@@ -243,6 +244,7 @@ impl World {
                 nonce: Some("nonce".to_owned()),
                 expires_at: NOW + MINUTE,
             }),
+            event: new_event(AuditKind::GrantGiven, did),
         }
     }
 
@@ -501,6 +503,11 @@ pub(crate) fn new_client_token(client: &ClientId) -> ClientToken {
 
 pub(crate) fn new_id() -> RowId {
     RowId::new(&FrozenClock, &SystemRng)
+}
+
+/// An event about that account.
+pub(crate) fn new_event(kind: AuditKind, did: &Did) -> AuditEvent {
+    AuditEvent::new(&FrozenClock, &SystemRng, kind, "").of_account(did)
 }
 
 /// A hash that no other call returns.

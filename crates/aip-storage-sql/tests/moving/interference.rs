@@ -1,5 +1,6 @@
 //! What others do around a move: they migrate, write late, or take the target away.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use aip_base::SystemRng;
@@ -7,9 +8,10 @@ use aip_storage::StorageError;
 use aip_storage_sql::{MoveError, MoveObserver, MovePoint, MoveState, SchemaError};
 use aip_testkit::postgres::create_database_elsewhere;
 use async_trait::async_trait;
+use futures_util::stream::{self, StreamExt as _};
 use sqlx::{Connection as _, PgConnection};
-use tokio::sync::Mutex;
-use tokio::time::{Instant, sleep};
+use tokio::sync::{Mutex, Notify};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::world::{NOW, World, new_hash, run, strings};
 use crate::{PATIENCE, SilentObserver, StopsAt, contents, following, the_move, whole};
@@ -117,8 +119,10 @@ async fn a_copy_does_not_begin_while_its_source_is_migrated() {
         let the_move = the_move(&from, &target).await;
         the_move.copy(&SilentObserver, &SystemRng).await
     });
+    // One has the lock of the move, the other one asks for that of migrations.
     let waits = "SELECT CAST(pid AS TEXT) FROM pg_stat_activity
-        WHERE datname = current_database() AND query LIKE '%pg_try_advisory_xact_lock%'
+        WHERE datname = current_database()
+            AND (query LIKE 'SELECT virtualtransaction%' OR query LIKE '%pg_try_advisory_xact_lock%')
             AND state = 'idle in transaction' AND pid <> pg_backend_pid()";
     let deadline = Instant::now() + PATIENCE;
     while world.strings(waits).await.len() < 2 {
@@ -247,4 +251,85 @@ async fn a_server_whose_target_was_emptied_tells_no_history() {
     let again = self::the_move(&world.url, &to).await;
     let refused = again.cancel().await.unwrap_err();
     assert!(matches!(refused, MoveError::IsLive), "{refused}");
+}
+
+/// Stands still at a point until it is told to go on.
+struct Suspended {
+    point: MovePoint,
+    reached: Arc<Notify>,
+    go_on: Arc<Notify>,
+}
+
+#[async_trait]
+impl MoveObserver for Suspended {
+    async fn reached(&self, point: MovePoint) {
+        if point == self.point {
+            self.reached.notify_one();
+            self.go_on.notified().await;
+        }
+    }
+    fn copied(&self, _: u64) {}
+}
+
+/// A process is suspended in its pause, and the connections end by which it keeps others from the move.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_processes_that_switch_the_one_that_was_overtaken_changes_nothing_more() {
+    let points = [
+        MovePoint::Announced,
+        MovePoint::Fenced,
+        MovePoint::Drained,
+        MovePoint::Compared,
+        MovePoint::SourceClosed,
+    ];
+    let all = points
+        .into_iter()
+        .flat_map(|point| [(point, true), (point, false)]);
+    stream::iter(all)
+        .for_each_concurrent(3, |(point, switches)| overtaken_at(point, switches))
+        .await;
+}
+
+async fn overtaken_at(point: MovePoint, switches: bool) {
+    let world = World::postgres().await;
+    let to = create_database_elsewhere().await;
+    let first = the_move(&world.url, &to).await;
+    first.copy(&SilentObserver, &SystemRng).await.unwrap();
+    world.storage.claim_once(&new_hash(), NOW).await.unwrap();
+    let (reached, go_on) = (Arc::<Notify>::default(), Arc::<Notify>::default());
+    let suspended = Suspended {
+        point,
+        reached: Arc::clone(&reached),
+        go_on: Arc::clone(&go_on),
+    };
+    let first = tokio::spawn(async move { first.switch(&suspended).await });
+    timeout(PATIENCE, reached.notified()).await.unwrap();
+    let end_locks = "SELECT CAST(pg_terminate_backend(pid) AS TEXT) FROM pg_locks
+        WHERE locktype = 'advisory' AND pid <> pg_backend_pid()
+            AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+    for side in [&world.url, &to] {
+        assert_eq!(strings(side, end_locks).await, ["true"], "{point}");
+    }
+
+    let second = the_move(&world.url, &to).await;
+    let write = "INSERT INTO replays (hash, expires_at) VALUES ('\\x0c', 1)";
+    let used = if switches {
+        second.switch(&SilentObserver).await.unwrap();
+        &to
+    } else {
+        second.cancel().await.unwrap();
+        &world.url
+    };
+    run(used, write).await.unwrap();
+    let expected = contents(used).await;
+    go_on.notify_one();
+    first.await.unwrap().unwrap_err();
+    assert_eq!(contents(used).await, expected, "{point}");
+    let written = world.storage.claim_once(&new_hash(), NOW).await;
+    assert_eq!(written.is_err(), switches, "{point}: {written:?}");
+    let state = second.status().await.unwrap().state;
+    if switches {
+        assert_eq!(state, MoveState::Live, "{point}");
+    } else {
+        assert_eq!(state, MoveState::None, "{point}");
+    }
 }

@@ -18,9 +18,11 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use aip_base::supervise;
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
 use metrics_util::registry::{AtomicStorage, Registry};
 use tokio::net::UdpSocket;
+use tokio::sync::Mutex;
 
 use self::line::{Datagrams, Series};
 use crate::export::{StopSignal, count};
@@ -50,8 +52,19 @@ impl MetricSums {
     }
 
     /// Sends the sums until it is stopped, and then once more.
-    pub(crate) async fn send(self, config: StatsdConfig, mut stop: StopSignal) {
-        let mut series = Series::new(&config.prefix);
+    pub(crate) async fn send(self, config: StatsdConfig, stop: StopSignal) {
+        let series = Mutex::new(Series::new(&config.prefix));
+        let send = || self.send_until_stopped(&config, &series, stop.clone());
+        supervise("export of metrics", send).await;
+    }
+
+    async fn send_until_stopped(
+        &self,
+        config: &StatsdConfig,
+        series: &Mutex<Series>,
+        mut stop: StopSignal,
+    ) {
+        let mut series = series.lock().await;
         loop {
             tokio::select! {
                 () = tokio::time::sleep(SEND_INTERVAL) => {}
@@ -59,7 +72,7 @@ impl MetricSums {
             }
             process::record();
             let datagrams = series.take(&self.0);
-            match send(&config, &datagrams).await {
+            match send(config, &datagrams).await {
                 Ok(()) => count("statsd", "sent", datagrams.len()),
                 Err(error) => {
                     // Once in a while at most: metrics are missed where they are looked at.

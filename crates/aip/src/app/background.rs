@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use aip_base::Clock;
+use aip_base::{Clock, supervise};
 use aip_oauth::AuthorizationServer;
 use aip_sessions::{Keeper, Upstream};
 use aip_storage::{Storage, StorageError};
@@ -38,7 +38,7 @@ const ABANDONED_SIGN_IN_AGE: Duration = Duration::from_hours(1);
 
 /// Runs until it is aborted. That loses nothing: refreshes run in tasks of their own, and each
 /// clean-up is one transaction, each step of a rotation one statement. None waits for another: a round
-/// takes as long as PDSs do.
+/// takes as long as PDSs do. None ends with another: what panics is begun anew.
 pub(super) async fn run(
     keeper: Arc<Keeper>,
     key_rotation: Option<Arc<KeyRotation>>,
@@ -47,19 +47,16 @@ pub(super) async fn run(
 ) {
     let Upstream { storage, clock, .. } = &keeper.upstream;
     let keeping = Arc::clone(&keeper).run();
-    let rotating = async {
-        if let Some(rotation) = key_rotation {
+    let rotating = supervise("rotation of signing keys", || async {
+        if let Some(rotation) = &key_rotation {
             rotation.run(&**clock).await;
         }
-    };
-    let cleaning = clean_up_loop(&**storage, keeper.owner(), &**clock);
-    tokio::join!(
-        keeping,
-        cleaning,
-        rotating,
-        following,
-        delivery_loop(&server)
-    );
+    });
+    let cleaning = supervise("cleanup of expired rows", || {
+        clean_up_loop(&**storage, keeper.owner(), &**clock)
+    });
+    let delivering = supervise("deliveries of logouts", || delivery_loop(&server));
+    tokio::join!(keeping, cleaning, rotating, following, delivering);
 }
 
 /// Every replica does it: each delivery is claimed by one. A process that is ended here loses its

@@ -4,7 +4,7 @@
 use std::io;
 use std::sync::Arc;
 
-use aip_base::Clock;
+use aip_base::{Clock, supervise};
 use aip_events::{Change, Connection, Dial, Event, Follower, Following};
 use aip_outbound::OperatorStreams;
 use aip_sessions::{AccountHints, Hint, Keeper};
@@ -38,25 +38,24 @@ struct SessionsFollower {
 
 /// Follows the stream until it is dropped.
 pub(super) async fn run(following: Arc<Following>, hints: Arc<AccountHints>, keeper: &Keeper) {
-    let consumer = Arc::new(SessionsFollower {
-        hints,
+    let follower = SessionsFollower {
+        hints: Arc::clone(&hints),
         storage: Arc::clone(&keeper.upstream.storage),
         clock: Arc::clone(&keeper.upstream.clock),
         owner: keeper.owner().to_owned(),
         following,
+    };
+    // In tasks of their own: a busy stream holds up nothing else of the background, and whatever a
+    // server sends, it ends nothing else of this process.
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        supervise("events of the network", || {
+            follower.following.run(&follower)
+        })
+        .await;
     });
-    loop {
-        // In tasks of their own: whatever a server sends, it ends nothing else of this process.
-        let mut tasks = JoinSet::new();
-        let follower = Arc::clone(&consumer);
-        tasks.spawn(async move { follower.following.run(&*follower).await });
-        let hints = Arc::clone(&consumer.hints);
-        tasks.spawn(async move { hints.run().await });
-        // Neither ends by itself: a panic is a defect that was logged.
-        drop(tasks.join_next().await);
-        drop(tasks);
-        sleep(consumer.following.timing.lead_every).await;
-    }
+    tasks.spawn(async move { supervise("hints about accounts", || hints.run()).await });
+    while tasks.join_next().await.is_some() {}
 }
 
 impl SessionsFollower {

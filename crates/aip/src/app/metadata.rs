@@ -1,7 +1,7 @@
 //! AIP's own client metadata document, which PDSs fetch
 //! (<https://atproto.com/specs/oauth#clients>).
 
-use aip_atproto::{Origin, ScopeSet};
+use aip_atproto::{BaseUrl, ScopeSet};
 use aip_http::{Endpoint, UpstreamDocument};
 use aip_sessions::UpstreamIdentity;
 use aip_storage::delegation::DelegationPreset;
@@ -28,21 +28,21 @@ impl ClientDocument {
     pub(crate) fn make(
         &self,
         identity: &UpstreamIdentity,
-        base: &Origin,
+        base: &BaseUrl,
     ) -> Option<UpstreamDocument> {
         let id = identity.document_url()?;
         Some(self.of_client(id, identity.redirect_uri(), base))
     }
 
     /// The document of the client that AIP v1 was at the same base; `None` likewise.
-    pub(crate) fn make_v1(&self, base: &Origin) -> Option<UpstreamDocument> {
+    pub(crate) fn make_v1(&self, base: &BaseUrl) -> Option<UpstreamDocument> {
         let id = Endpoint::V1ClientMetadata.url(base);
         let redirect_uri = Endpoint::V1Callback.url(base);
         base.is_https()
             .then(|| self.of_client(&id, &redirect_uri, base))
     }
 
-    fn of_client(&self, id: &str, redirect_uri: &str, base: &Origin) -> UpstreamDocument {
+    fn of_client(&self, id: &str, redirect_uri: &str, base: &BaseUrl) -> UpstreamDocument {
         let mut document = json!({
             "client_id": id,
             "client_uri": base.as_str(),

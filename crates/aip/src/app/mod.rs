@@ -13,7 +13,7 @@ mod profiles;
 
 use std::sync::Arc;
 
-use aip_atproto::{Did, Origin, Scope, ScopeSet};
+use aip_atproto::{BaseUrl, Did, Origin, Scope, ScopeSet};
 use aip_base::{Clock, DnsTxt, Http, Rng};
 use aip_events::{EventServer, Following};
 use aip_http::{
@@ -57,8 +57,8 @@ const MAX_NONCES: usize = 50_000;
 
 /// How the application behaves.
 pub struct AppConfig {
-    /// The public base URL, without a trailing slash.
-    pub external_base: Origin,
+    /// The public base URL.
+    pub external_base: BaseUrl,
     /// The name of this process in leases and logs.
     pub worker_id: String,
     /// The name on the pages.
@@ -102,7 +102,7 @@ impl AppConfig {
     /// For one process that nothing is in front of: no limits, no proxy, nothing in the client
     /// document but what follows from the address.
     pub fn new(
-        external_base: Origin,
+        external_base: BaseUrl,
         scopes_supported: ScopeSet,
         resolver: ResolverConfig,
     ) -> Self {
@@ -242,7 +242,7 @@ pub(crate) fn keeper(
 /// The authorization server, which talks to nobody but the storage, `emails`, and clients that keep
 /// their keys at an address of their own.
 pub(crate) fn authorization_server(
-    external_base: &Origin,
+    external_base: &BaseUrl,
     storage: Arc<dyn Storage>,
     keys: &Keys,
     emails: Arc<dyn claims::Emails>,

@@ -58,7 +58,7 @@ fn show(global: &Global) -> Result<(), Failure> {
     let shown = load(global)?.display_rows().into_iter().map(|shown| Line {
         setting: shown.setting,
         value: shown.value,
-        source: shown.place.to_string(),
+        source: shown.source.to_string(),
     });
     let lines: Vec<Line> = shown.collect();
     Ok(global.output.list(&lines)?)
@@ -95,7 +95,7 @@ fn check(global: &Global) -> Result<(), Failure> {
 fn problem_json(problem: &Problem) -> Value {
     json!({
         "setting": problem.setting,
-        "place": problem.place.to_string(),
+        "place": problem.source.to_string(),
         "message": problem.message,
     })
 }

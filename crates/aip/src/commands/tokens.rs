@@ -243,7 +243,30 @@ async fn create(
             Err(error) => return Err(anyhow!("{failure}; {error}").into()),
         },
     };
-    print_token(&ordered.token, &made, &wanted.name, format)
+    let printed = print_token(&ordered.token, &made, &wanted.name, format);
+    match printed {
+        Ok(()) => Ok(()),
+        Err(error) => Err(revoke_unseen(&made, &error, &server).await),
+    }
+}
+
+/// Revokes a token that was made and could not be printed: nobody has it, and its owner would see it among
+/// theirs. Why the command failed.
+async fn revoke_unseen(
+    made: &AccessToken,
+    error: &anyhow::Error,
+    server: &AuthorizationServer,
+) -> Failure {
+    let (id, reason) = (made.grant.id, RevokeReason::ByOperator);
+    let revoked = server.revoke_developer_token(id, None, reason).await;
+    let unseen = format!("the token was made, and could not be printed: {error}");
+    match revoked {
+        Ok(_) => anyhow!("{unseen}. It was revoked; run the command again for another link"),
+        Err(why) => {
+            anyhow!("{unseen}. It could not be revoked either: {why}. Revoke it: `aip tokens revoke {id}`")
+        }
+    }
+    .into()
 }
 
 /// Withdraws the link: otherwise the person could make a token that nobody has. The token, if they have made it
@@ -329,7 +352,7 @@ fn print_token(
     made: &AccessToken,
     name: &DeveloperTokenName,
     format: Format,
-) -> Result<(), Failure> {
+) -> anyhow::Result<()> {
     let shown = CreatedToken {
         id: made.grant.id.to_string(),
         token: token.expose_secret().to_owned(),
@@ -338,17 +361,15 @@ fn print_token(
         scope: made.scope.to_string(),
         expires_at: output::instant(made.expires_at),
     };
-    match format {
-        Format::Json => output::json(&shown)?,
-        Format::Table | Format::Wide => output::members(&[
-            ("id", shown.id),
-            ("token", shown.token),
-            ("account", shown.account),
-            ("name", shown.name),
-            ("scope", shown.scope),
-            ("expires_at", shown.expires_at),
-        ])?,
-    }
+    let members = [
+        ("id", shown.id.clone()),
+        ("token", shown.token.clone()),
+        ("account", shown.account.clone()),
+        ("name", shown.name.clone()),
+        ("scope", shown.scope.clone()),
+        ("expires_at", shown.expires_at.clone()),
+    ];
+    output::once(format, &shown, &members)?;
     output::print_status("The token is shown this once; AIP keeps only a hash of it.");
     Ok(())
 }

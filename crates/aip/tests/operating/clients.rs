@@ -1,5 +1,6 @@
 //! `aip clients` uses the database and nothing else of what servers share.
 
+use std::fs::OpenOptions;
 use std::io::ErrorKind;
 use std::net::TcpListener;
 use std::process::Stdio;
@@ -369,4 +370,57 @@ fn an_app_with_pairwise_subjects_is_registered_once_and_for_all() {
     refused(&update(&pairwise), "unexpected argument");
     let listed = aip(folder.path(), &[], &["--output", "json", "clients", "list"]);
     assert_eq!(listed.rows().len(), 1);
+}
+
+/// Outputs that take nothing: of a reader that has left, and of a disk that is full.
+fn broken_outputs() -> [(&'static str, Stdio); 2] {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
+    [("no reader", writer.into()), ("a full disk", full.into())]
+}
+
+#[test]
+fn a_secret_that_cannot_be_printed_is_said_to_be_known_by_nobody() {
+    let folder = TempDir::new().unwrap();
+    let run = |stdout: Stdio, arguments: &[&str]| {
+        let mut started = command(folder.path(), &[], arguments);
+        let ended = started.stdout(stdout).output().unwrap();
+        CommandOutput {
+            code: ended.status.code().unwrap(),
+            stdout: String::new(),
+            stderr: String::from_utf8(ended.stderr).unwrap(),
+        }
+    };
+    let redirect = "https://app.example/back";
+    for (number, (what, stdout)) in (0..).zip(broken_outputs()) {
+        let id = format!("app-{number}");
+        let create = ["clients", "create", "--id", &id, "--redirect-uri", redirect];
+        let more = ["--name", "App", "--output", "json"];
+        let created = run(stdout, &[&create[..], &more].concat());
+        created.failed_with("could not be printed");
+        let mend = format!("aip clients rotate-secret {id}");
+        assert!(created.stderr.contains(&mend), "{what}: {}", created.stderr);
+        // As it says.
+        let rotate = ["clients", "rotate-secret", &id];
+        aip(folder.path(), &[], &rotate).ok();
+    }
+    for (what, stdout) in broken_outputs() {
+        let rotated = run(stdout, &["clients", "rotate-secret", "app-0"]);
+        rotated.failed_with("clients rotate-secret app-0");
+        assert!(!rotated.stderr.contains("shown this once"), "{what}");
+    }
+    for (what, stdout) in broken_outputs() {
+        let create = ["clients", "registration-token", "create"];
+        let created = run(stdout, &create);
+        created.failed_with("It was deleted; run the command again");
+        let list = ["clients", "registration-token", "list", "--output", "json"];
+        let left = aip(folder.path(), &[], &list).rows();
+        assert!(left.is_empty(), "{what}: {left:?}");
+    }
+    // What can be asked for again may go unread.
+    for (what, stdout) in broken_outputs() {
+        let listed = run(stdout, &["clients", "list"]);
+        assert_eq!(listed.code, i32::from(what == "a full disk"), "{what}");
+    }
 }

@@ -84,6 +84,12 @@ async fn a_server_of_aip_v2_is_taken_over_by_two_commands() {
     // A key that sessions are bound to is not lost, also while they are held.
     let refused = aip(folder, &[], &["keys", "retire", KID]);
     refused.failed_with("1 session(s) are bound to");
+    // Given up with its key, it is held again by the next run, which brings the key.
+    aip(folder, &[], &["keys", "remove", KID, "--force", "1"]).ok();
+    assert!(!keys().contains(KID));
+    aip(folder, &[], &["keys", "remove", KID]).failed_with("there is no key");
+    assert_eq!(json(&[])["held_sessions"], 1);
+    assert!(keys().contains(KID));
     assert_eq!(
         aip(folder, &[], &["sessions", "list", "--output", "json"])
             .rows()

@@ -115,6 +115,47 @@ async fn keys_from_outside_are_followed_and_one_that_vanishes_in_use_makes_the_s
     }
 }
 
+/// A set in which `kid` is not active, or not there, as somebody may write it who rotates keys outside.
+#[test]
+fn a_key_that_signs_and_vanishes_makes_the_server_unready_until_it_is_back() {
+    let other = TempDir::new().unwrap();
+    aip(other.path(), &[], &["keys", "list"]).ok();
+    let whole = std::fs::read_to_string(other.path().join("aip-data/keys.json")).unwrap();
+    let signs: Value = serde_json::from_str(&whole).unwrap();
+    let signs = signs["keys"].as_array().unwrap().iter();
+    let mut upstream = signs.filter(|key| key["aip_purpose"] == "upstream");
+    let kid = upstream.next().unwrap()["kid"].as_str().unwrap().to_owned();
+    let retired = whole.replacen("\"active\"", "\"retired\"", 4);
+    for (is_named, vanished) in [
+        (true, without(&whole, &kid)),
+        (false, without(&whole, &kid)),
+        (true, retired),
+    ] {
+        let folder = TempDir::new().unwrap();
+        let file = folder.path().join("set.json");
+        std::fs::write(&file, &whole).unwrap();
+        let mut variables = vec![("AIP_JSON_WEB_KEYS_FILE", "set.json")];
+        if is_named {
+            variables.push(("ACTIVE_SIGNING_KEYS", &*kid));
+        }
+        let mut server = Server::start(folder.path(), &variables);
+        // Half of a file is no reason to take no requests: it may be being written.
+        std::fs::write(&file, &whole[..whole.len() / 2]).unwrap();
+        server.until("the refusal", |it| it.log().contains("not a JWK Set"));
+        assert_eq!(server.probe("/internal/ready"), Some(200));
+        std::fs::write(&file, &vanished).unwrap();
+        server.until("not ready", |it| it.probe("/internal/ready") == Some(503));
+        let (_, why) = server.internal("/internal/ready");
+        assert!(
+            why.contains(&kid) || why.contains("active upstream key"),
+            "{why}"
+        );
+        assert!(server.published().contains(&kid), "it is kept");
+        std::fs::write(&file, &whole).unwrap();
+        server.until("ready", |it| it.probe("/internal/ready") == Some(200));
+    }
+}
+
 #[tokio::test]
 async fn master_keys_are_read_again_and_none_that_something_needs_is_dropped() {
     let (folder, other) = (TempDir::new().unwrap(), TempDir::new().unwrap());

@@ -78,8 +78,9 @@ impl Waiting {
     fn end(mut self) -> CommandOutput {
         let (mut stderr, mut stdout) = (String::new(), String::new());
         self.stderr.read_to_string(&mut stderr).unwrap();
-        let mut pipe = self.child.stdout.take().unwrap();
-        pipe.read_to_string(&mut stdout).unwrap();
+        if let Some(mut pipe) = self.child.stdout.take() {
+            pipe.read_to_string(&mut stdout).unwrap();
+        }
         let code = self.child.wait().unwrap().code().unwrap();
         CommandOutput {
             code,
@@ -198,6 +199,29 @@ async fn a_token_is_ordered_listed_and_revoked() {
     tokens(&folder, &["revoke", id]).failed_with("there is no live token");
     let session = tokens_session(&folder);
     assert_eq!(session["state"], "ended");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_cannot_be_printed_is_revoked() {
+    let folder = TempDir::new().unwrap();
+    let sandbox = Sandbox::start(SandboxOptions::default()).await.unwrap();
+    let mut waiting = Waiting::start(&folder, &sandbox);
+    // Whoever would read it is gone.
+    drop(waiting.child.stdout.take());
+    make_ordered_token(folder.path(), &waiting.link).await;
+    let output = waiting.end();
+    output.failed_with("could not be printed");
+    assert!(
+        output
+            .stderr
+            .contains("It was revoked; run the command again"),
+        "{}",
+        output.stderr
+    );
+    assert!(!output.stderr.contains("aip_pt_"), "no word of the token");
+    let left = tokens(&folder, &["list", "--output", "json"]).rows();
+    assert!(left.is_empty(), "{left:?}");
+    assert_eq!(tokens_session(&folder)["state"], "ended");
 }
 
 /// The session of the only token that there was.

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use aip_oauth::registration::RegistrationError;
 use aip_sandbox::Endpoint;
+use aip_sessions::AppPasswords;
+use bytes::Bytes;
 use http::Method;
 
 use crate::app::{App, Tokens};
@@ -19,6 +21,7 @@ on_both_engines!(
     the_app_signs_the_person_in_again_and_again,
     a_no_leaves_no_session_either,
     an_app_password_gives_it_no_session_either,
+    an_app_password_from_before_serves_no_sign_in_after_the_change,
     an_app_that_wants_more_is_not_registered_so,
 );
 
@@ -152,6 +155,37 @@ async fn an_app_password_gives_it_no_session_either(world: &World) {
     assert_eq!(world.pds().requests_to(create).len(), 0, "nothing is sent");
     let kept = "SELECT id FROM upstream_sessions WHERE kind = 'app_password'";
     assert!(world.texts(kept).await.is_empty());
+}
+
+async fn an_app_password_from_before_serves_no_sign_in_after_the_change(world: &World) {
+    let app = world.app().await;
+    app.sign_in(&world.browser(), world.alice()).await;
+    let password = make_password(world).await;
+    world.secrets.learn("an app password", &password);
+    let set = AppPasswords::new(world.aip().app.keeper.clone());
+    let set = set.set(&app.id, &world.alice().did, &password).await;
+    set.unwrap();
+    let server = world.aip().app.server.clone();
+    let client = server.storage.client(&app.id).await.unwrap().unwrap();
+    let mut settings = client.settings;
+    settings.scope = IDENTITY.parse().unwrap();
+    settings.authentication_only = true;
+    server.update_client(&app.id, settings).await.unwrap();
+
+    let tokens = sign_in(&app).await;
+    world.pds().forget_requests();
+    app.query(&tokens.access, GET_SESSION)
+        .await
+        .expect(401, "invalid_token");
+    for kind in ["app_password_session", "best"] {
+        let path = format!("/api/atprotocol/session?access_token_type={kind}");
+        let empty = Bytes::new();
+        let answer = app.call(&Method::GET, &path, &tokens.access, &[], empty);
+        let answer = answer.await;
+        assert!(answer.status.is_client_error(), "{kind}: {}", answer.text());
+    }
+    let asked = world.pds().requests();
+    assert!(asked.iter().all(|it| it.header("authorization").is_none()));
 }
 
 async fn an_app_that_wants_more_is_not_registered_so(world: &World) {

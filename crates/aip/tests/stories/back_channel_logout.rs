@@ -5,7 +5,7 @@ use std::time::Duration;
 use aip_base::Clock as _;
 use aip_jose::UnverifiedJws;
 use aip_sandbox::Person;
-use aip_storage::audit::AuditKind;
+use aip_storage::audit::{AuditEvent, AuditKind};
 use aip_storage::logout::{CLAIMED_FOR, LogoutFormat, LogoutNotification};
 use bytes::Bytes;
 use futures_util::future::join_all;
@@ -413,11 +413,13 @@ async fn of_two_replicas_one_tells_the_app(world: &World) {
     }
     let first = world.replica().await;
     let second = world.aip();
-    let storage = &second.app.server.storage;
+    let server = &second.app.server;
     let reason = aip_storage::grant::RevokeReason::ByOperator;
     let now = world.clock.now();
     let alice = &world.alice().did;
-    let ended = storage.revoke_client_grants(&app.id, alice, reason, now);
+    let event = AuditEvent::new(&*server.clock, &*server.rng, AuditKind::GrantRevoked, "");
+    let storage = &server.storage;
+    let ended = storage.revoke_client_grants(&app.id, alice, reason, now, event);
     assert_eq!(ended.await.unwrap(), 3);
     let deliveries = (0..20).map(async |n| {
         let replica = if n % 2 == 0 { &first } else { &second };

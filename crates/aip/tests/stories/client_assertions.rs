@@ -231,9 +231,7 @@ async fn who_may_not_ask_gets_no_assertion(world: &World) {
     }
     let impostor = App::known(world, app.id.as_str(), Some("wrong")).with_dpop();
     ask(&impostor).await.expect(401, "invalid_client");
-    ask(&app.without_key())
-        .await
-        .expect(400, "invalid_dpop_proof");
+    ask(&app.without_key()).await.expect(400, "invalid_request");
     for (aud, words) in [
         ("", "missing"),
         ("https://pds.example/", "must be an issuer"),

@@ -29,6 +29,7 @@ on_both_engines!(
     an_app_stays_held_to_the_security_profile,
     people_are_asked_again_about_an_app_that_goes_elsewhere,
     an_app_that_deletes_itself_leaves_no_token_alive,
+    a_change_whose_answer_was_lost_is_sent_again_and_gives_the_same_token,
     nobody_learns_of_registrations_of_others,
     an_app_that_nobody_uses_is_forgotten,
 );
@@ -83,8 +84,10 @@ async fn an_app_reads_and_changes_its_registration(world: &World) {
     assert_eq!(kept["client_name"], "Another name");
     assert_eq!(kept["client_secret"], Value::Null);
     let next = text(&kept, "registration_access_token");
-    let spent = send(world, Method::GET, url, Some(own), None).await;
-    spent.expect(401, "invalid_token");
+    for method in [Method::GET, Method::DELETE] {
+        let spent = send(world, method, url, Some(own), None).await;
+        spent.expect(401, "invalid_token");
+    }
     assert_eq!(app(world, &first).revoke("unknown").await.status, 200);
 
     // And is replaced if it does not.
@@ -278,6 +281,51 @@ async fn an_app_that_deletes_itself_leaves_no_token_alive(world: &World) {
     assert_eq!(world.pds().live_sessions(&world.alice().did), 0);
     let events = world.audit(AuditKind::ClientRegistrationDeleted).await;
     assert_eq!(events.len(), 1);
+}
+
+async fn a_change_whose_answer_was_lost_is_sent_again_and_gives_the_same_token(world: &World) {
+    may_register(world, RegistrationMode::Token).await;
+    let token = initial_token(world, 2).await;
+    for keeps_secret in [true, false] {
+        let first = told(&register(world, Some(&token), &metadata()).await);
+        let url = text(&first, "registration_client_uri");
+        let own = text(&first, "registration_access_token");
+        let mut change = metadata();
+        change["client_id"] = first["client_id"].clone();
+        if keeps_secret {
+            change["client_secret"] = first["client_secret"].clone();
+        }
+        let put = async |token: &str, change: &Value| {
+            send(world, Method::PUT, url, Some(token), Some(change)).await
+        };
+        let lost = put(own, &change).await.ok();
+        world.pass(Duration::from_secs(50));
+        // Whoever else has the token that is spent does not know what was sent with it.
+        let mut other = change.clone();
+        other["client_name"] = json!("Somebody Else");
+        put(own, &other).await.expect(401, "invalid_token");
+        let again = put(own, &change).await.ok();
+        let next = text(&again, "registration_access_token");
+        assert_eq!(next, text(&lost, "registration_access_token"));
+        assert_eq!(keeps_secret, again["client_secret"].is_null());
+        let known = if keeps_secret { &first } else { &again };
+        let proven = app(world, known).revoke("unknown").await;
+        assert_eq!(proven.status, 200, "{keeps_secret}");
+        // Once it is used, the first token is two changes ago.
+        let later = text(&put(next, &change).await.ok(), "registration_access_token").to_owned();
+        put(own, &change).await.expect(401, "invalid_token");
+        let repeated = put(next, &change).await.ok();
+        assert_eq!(text(&repeated, "registration_access_token"), later);
+        // A minute later nobody waits for that answer.
+        world.pass(Duration::from_secs(61));
+        put(next, &change).await.expect(401, "invalid_token");
+        // What the operator changes is no change of the app's.
+        world.pass(Duration::from_mins(2));
+        operator_sets(world, &first, |it| it.claims_in_id_token = true).await;
+        put(next, &change).await.expect(401, "invalid_token");
+        let read = send(world, Method::GET, url, Some(&later), None).await;
+        assert_eq!(read.status, 200);
+    }
 }
 
 async fn nobody_learns_of_registrations_of_others(world: &World) {

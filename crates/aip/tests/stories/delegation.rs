@@ -529,7 +529,7 @@ async fn a_token_is_exchanged_by_its_own_client_with_its_own_key_alone(world: &W
     }
     // A bound token needs its key, and the new one is bound to it.
     let refused = exchange(&bound.without_key(), &bounds.access).await;
-    refused.expect(400, "invalid_dpop_proof");
+    refused.expect(400, "invalid_request");
     let refused = exchange(&bound.with_another_key(), &bounds.access).await;
     refused
         .expect(400, "invalid_request")

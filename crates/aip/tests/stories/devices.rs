@@ -15,6 +15,7 @@ use crate::app::{App, SCOPE, Tokens};
 use crate::browser::{Browser, Page};
 use crate::main_story::verified_claims;
 use crate::on_both_engines;
+use crate::request_line::statements;
 use crate::world::{BASE, World};
 
 on_both_engines!(
@@ -23,6 +24,7 @@ on_both_engines!(
     the_code_is_read_in_any_case_and_comes_filled_in_with_its_link,
     a_no_is_told_to_the_device_and_is_final,
     a_device_that_asks_too_often_is_told_to_slow_down,
+    a_poll_costs_one_statement,
     a_code_expires_for_the_device_and_for_the_person,
     of_fifty_requests_one_gets_the_tokens_of_a_device,
     a_device_code_is_for_the_client_that_asked_for_it,
@@ -239,6 +241,18 @@ async fn a_device_that_asks_too_often_is_told_to_slow_down(world: &World) {
     // Over all replicas, and over a restart.
     world.restart().await;
     poll(&app, &codes).await.expect(400, "slow_down");
+}
+
+async fn a_poll_costs_one_statement(world: &World) {
+    for is_public in [true, false] {
+        let app = device_app(world, is_public).await;
+        let codes = ask(&app).await;
+        let mut costs = Vec::new();
+        for _ in 0..3 {
+            costs.push(statements(world, &poll(&app, &codes).await));
+        }
+        assert_eq!(costs, [1, 1, 1], "{is_public}");
+    }
 }
 
 async fn a_code_expires_for_the_device_and_for_the_person(world: &World) {

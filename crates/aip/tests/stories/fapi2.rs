@@ -8,6 +8,7 @@ use aip_oauth::registration::{ClientSettings, RegistrationError};
 use aip_storage::client::{
     ApplicationType, ClientAuthMethod, ClientKeys, GrantType, IdTokenAlg, SecurityProfile,
 };
+use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 use url::Url;
 
@@ -22,6 +23,7 @@ on_both_engines!(
     a_request_that_was_not_pushed_is_refused_under_the_profile,
     a_pushed_request_weaker_than_the_profile_is_refused,
     a_token_request_without_a_proof_is_refused_under_the_profile,
+    a_proof_that_is_signed_otherwise_is_refused_under_the_profile,
     an_assertion_names_the_issuer_alone_under_the_profile,
     an_assertion_with_rs256_is_refused_under_the_profile,
     assertions_with_ps256_and_eddsa_are_accepted_under_the_profile,
@@ -92,7 +94,7 @@ async fn a_refresh_token_of_the_profile_stays_the_same(world: &World) {
     assert_eq!(kept, 1);
     // Not without the key, not for another client, and not after it was given back.
     let refused = app.without_key().refresh(&tokens.refresh).await;
-    refused.expect(400, "invalid_dpop_proof");
+    refused.expect(400, "invalid_request");
     let other = fapi2_app(world).await;
     let refused = other.refresh(&tokens.refresh).await;
     refused.expect(400, "invalid_grant");
@@ -133,8 +135,51 @@ async fn a_token_request_without_a_proof_is_refused_under_the_profile(world: &Wo
     let pending = app.begin_authorization(&[]);
     let code = code(&app, &pending).await;
     let refused = app.without_key().redeem(&pending, &code).await;
-    refused.expect(400, "invalid_dpop_proof");
+    refused.expect(400, "invalid_request");
     Tokens::of(&app.redeem(&pending, &code).await);
+}
+
+/// The same RSA key, which signs with RS256 from now on.
+fn with_rs256(key: &SigningKey) -> SigningKey {
+    let json = key.to_private_jwk_json().unwrap();
+    let mut jwk: Value = serde_json::from_str(json.expose_secret()).unwrap();
+    jwk["alg"] = json!("RS256");
+    SigningKey::from_jwk_json(&jwk.to_string()).unwrap()
+}
+
+async fn a_proof_that_is_signed_otherwise_is_refused_under_the_profile(world: &World) {
+    let refuse = |answer: &Answer, status, alg: Alg| {
+        answer
+            .expect(status, "invalid_dpop_proof")
+            .logged(&format!("{alg}, which this client may not use"));
+    };
+    let app = fapi2_app(world).await;
+    let pending = app.begin_authorization(&[]);
+    let code = code(&app.without_key(), &pending).await;
+    let before = world.state().await.without(&["replays"]);
+    for alg in [Alg::Rs256, Alg::Es256k] {
+        let other = app.without_key().with_dpop_of(alg);
+        refuse(
+            &push(&other, &other.begin_authorization(&[])).await,
+            400,
+            alg,
+        );
+        refuse(&other.redeem(&pending, &code).await, 400, alg);
+    }
+    assert_eq!(world.state().await.without(&["replays"]), before);
+
+    let app = app.without_key().with_dpop_of(Alg::Ps256);
+    let tokens = Tokens::of(&app.redeem(&pending, &code).await);
+    app.userinfo(&tokens.access).await.ok();
+    // The key is that of the token, and the thumbprint of an RSA key does not depend on the algorithm.
+    let weaker = app.without_key().with_dpop_key(with_rs256(app.key()));
+    let jkt = |app: &App<'_>| app.key().public().thumbprint().as_str().to_owned();
+    assert_eq!(jkt(&weaker), jkt(&app));
+    refuse(&weaker.userinfo(&tokens.access).await, 401, Alg::Rs256);
+    let call = "com.atproto.server.getSession";
+    refuse(&weaker.query(&tokens.access, call).await, 401, Alg::Rs256);
+    refuse(&weaker.refresh(&tokens.refresh).await, 400, Alg::Rs256);
+    app.refresh(&tokens.refresh).await.ok();
 }
 
 async fn introspect_with(app: &App<'_>, assertion: &str) -> Answer {
@@ -188,9 +233,14 @@ async fn an_assertion_with_rs256_is_refused_under_the_profile(world: &World) {
 }
 
 async fn assertions_with_ps256_and_eddsa_are_accepted_under_the_profile(world: &World) {
-    for alg in [Alg::Ps256, Alg::EdDsa] {
+    // A JWK need not say its algorithm.
+    for (alg, is_named) in [(Alg::Ps256, true), (Alg::Ps256, false), (Alg::EdDsa, true)] {
         let key = SigningKey::generate(alg, Some("key-1".to_owned())).unwrap();
-        let keys = JwkSet::new(vec![key.public().clone()]);
+        let mut jwk = serde_json::to_value(key.public()).unwrap();
+        if !is_named {
+            jwk.as_object_mut().unwrap().remove("alg");
+        }
+        let keys: JwkSet = serde_json::from_value(json!({ "keys": [jwk] })).unwrap();
         let app = App::register_with_key(world, |settings| {
             settings.keys = Some(ClientKeys::Registered(keys));
             settings.security_profile = SecurityProfile::Fapi2;

@@ -111,7 +111,7 @@ async fn an_app_of_bound_tokens_gets_none_without_a_proof(world: &World) {
     let before = world.state().await;
     let refused = app.redeem(&pending, &code).await;
     refused
-        .expect(400, "invalid_dpop_proof")
+        .expect(400, "invalid_request")
         .logged("there must be a DPoP proof");
     assert_eq!(world.state().await, before);
 
@@ -119,6 +119,6 @@ async fn an_app_of_bound_tokens_gets_none_without_a_proof(world: &World) {
     let tokens = crate::app::Tokens::of(&bound.redeem(&pending, &code).await);
     assert_eq!(tokens.answer["token_type"], "DPoP");
     let refused = bound.without_key().refresh(&tokens.refresh).await;
-    refused.expect(400, "invalid_dpop_proof");
+    refused.expect(400, "invalid_request");
     bound.refresh(&tokens.refresh).await.ok();
 }

@@ -138,6 +138,31 @@ async fn the_profile_is_for_those_who_may_know_it(world: &World) {
     assert_eq!(told, json!({ "sub": did }));
     assert_eq!(reads(world), 1, "for the wide one alone");
 
+    // An app may ask for each of them by its name.
+    let did = did.replace(':', "%3A");
+    let blob = format!("xrpc/com.atproto.sync.getBlob?did={did}&cid={CID}");
+    let picture = json!(format!("{}/{blob}", world.pds().origin()));
+    let page = json!(format!("https://bsky.app/profile/{}", world.alice().did));
+    for (name, value) in [("picture", picture), ("profile", page)] {
+        let wish = json!({ "userinfo": { name: null }, "id_token": { name: null } }).to_string();
+        let pending = app.begin_authorization(&[("scope", "openid"), ("claims", &wish)]);
+        let browser = world.browser();
+        let login = browser.open(&pending.url).await;
+        let consent = browser.sign_in(&login, world.alice()).await;
+        let code = pending.code(&browser.allow(&consent).await);
+        let tokens = Tokens::of(&app.redeem(&pending, &code).await);
+        let told = json!({ "sub": world.alice().did.as_str(), name: value });
+        assert_eq!(app.userinfo(&tokens.access).await.ok(), told);
+        let claims = verified_claims(world, tokens.id_token()).await;
+        let others = ["name", "picture", "profile", "preferred_username", "did"];
+        let present: Vec<_> = others
+            .iter()
+            .filter(|it| claims.get(it).is_some())
+            .collect();
+        assert_eq!(present, [&name], "{claims}");
+        assert_eq!(claims[name], value);
+    }
+
     // What the person is asked is what is told.
     let pending = app.begin_authorization(&[("prompt", "consent"), ("scope", SCOPE)]);
     let browser = world.browser();

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use aip_storage::audit::{AuditEvent, AuditKind};
 use aip_storage::grant::RevokeReason;
 use aip_storage::session_read::MAX_READ_AGE;
 use bytes::Bytes;
@@ -77,10 +78,11 @@ impl End {
             Self::RefreshTokenRevoked => drop(app.revoke(&tokens.refresh).await),
             Self::TakenBackByPerson => {
                 let (client, alice) = (&app.id, &world.alice().did);
-                let reason = RevokeReason::ByPerson;
+                let (reason, kind) = (RevokeReason::ByPerson, AuditKind::GrantRevoked);
+                let event = AuditEvent::new(&*server.clock, &*server.rng, kind, "");
                 let revoke = server
                     .storage
-                    .revoke_client_grants(client, alice, reason, now);
+                    .revoke_client_grants(client, alice, reason, now, event);
                 assert_eq!(revoke.await.unwrap(), 1);
             }
             Self::ClientDeleted => {

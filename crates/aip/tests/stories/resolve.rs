@@ -260,7 +260,7 @@ async fn each_method_of_the_network_has_the_errors_of_its_lexicon(world: &World)
     let post = app.call(&Method::POST, path, &tokens.access, &[], Bytes::new());
     let answer = post.await;
     answer.expect(405, "InvalidRequest");
-    assert_eq!(answer.header("allow"), "GET");
+    assert_eq!(answer.header("allow"), "GET, HEAD");
 
     // A host that does not answer is not the caller's fault, and what AIP met there is for the log.
     let place = "https://down.test/.well-known/did.json";

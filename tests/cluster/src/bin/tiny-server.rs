@@ -2,8 +2,8 @@
 //!
 //! It listens on `LISTEN`, is ready once `READY_AFTER_MS` has passed, answers requests under way
 //! after SIGTERM, and shows its variables and files. `tiny-server exit CODE WORDS…` is a job, and so is
-//! `tiny-server keys rekey`, which takes `REKEY_MS` and ends with `REKEY_EXIT_CODE`, and `tiny-server database
-//! move run`, which ends with `MOVE_EXIT_CODE`.
+//! `tiny-server keys rekey`, which takes `REKEY_MS` and ends with `REKEY_EXIT_CODE`, `tiny-server database
+//! move run`, which ends with `MOVE_EXIT_CODE`, and `tiny-server doctor`.
 #![allow(clippy::print_stdout, reason = "its output is what the log tests read")]
 
 use std::collections::HashMap;
@@ -47,8 +47,26 @@ async fn main() -> std::io::Result<ExitCode> {
         let code = variable("MOVE_EXIT_CODE").parse().unwrap_or(0);
         return Ok(ExitCode::from(code));
     }
+    if let Some(("doctor", arguments)) = arguments.split_first().map(|(it, rest)| (&**it, rest)) {
+        return Ok(doctor(arguments));
+    }
     serve().await?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Finds its arguments, and that what `DOCTOR_FAILS` names fails.
+fn doctor(arguments: &[String]) -> ExitCode {
+    let found = format!("{} at {}", arguments.join(" "), variable("GREETING"));
+    let failing = variable("DOCTOR_FAILS");
+    println!("WARN a line of the log\n[");
+    println!("  {{\"check\": \"arguments\", \"status\": \"ok\", \"found\": \"{found}\"}}");
+    if !failing.is_empty() {
+        println!(
+            "  ,{{\"check\": \"{failing}\", \"status\": \"fail\", \"found\": \"timeout\", \"advice\": \"open it\"}}"
+        );
+    }
+    println!("]\nthe end");
+    ExitCode::from(u8::from(!failing.is_empty()))
 }
 
 async fn serve() -> std::io::Result<()> {

@@ -95,6 +95,14 @@ impl PodState {
             (false, true) => Some("PodCompleted"),
             (false, false) => Some("ContainersNotReady"),
         };
+        // Nobody here sets the conditions that gates name.
+        let listed = pod
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.readiness_gates.as_ref());
+        let has_gates = listed.is_some_and(|all| !all.is_empty());
+        let not_ready_by_gates =
+            not_ready.or_else(|| has_gates.then_some("ReadinessGatesNotReady"));
         let uninitialized = (!initialized).then_some("ContainersNotInitialized");
         let condition = |kind: &str, holds: bool, reason: Option<&str>| {
             condition(before, now, kind, holds, reason)
@@ -104,7 +112,7 @@ impl PodState {
             conditions: Some(vec![
                 condition("PodReadyToStartContainers", self.address.is_some(), None),
                 condition("Initialized", initialized, uninitialized),
-                condition("Ready", ready, not_ready),
+                condition("Ready", ready && !has_gates, not_ready_by_gates),
                 condition("ContainersReady", ready, not_ready),
                 condition("PodScheduled", true, None),
             ]),

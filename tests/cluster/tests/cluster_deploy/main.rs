@@ -13,6 +13,7 @@ mod database_move;
 mod deleting;
 mod dependencies;
 mod digests;
+mod doctor;
 mod drift;
 mod edge;
 mod endpoints;

@@ -98,9 +98,10 @@ async fn the_documented_role_is_enough_for_every_command() {
     .await;
     project.up().await.exits(0);
     project
-        .run(&["doctor"])
+        .run(&["doctor", "--inside"])
         .await
         .exits(0)
+        .says("in a Pod: arguments")
         .says("all permissions that `up` needs");
     project.push("v2", server());
     project.write("v2", "autoscaling: {min_replicas: 2, max_replicas: 3}");

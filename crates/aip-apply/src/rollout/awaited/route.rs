@@ -5,7 +5,7 @@ use kube::core::ApiResource;
 use serde_json::Value;
 
 use super::reported::Reported;
-use crate::rollout::status::AwaitedCondition;
+use crate::rollout::status::{AwaitedCondition, ConditionState};
 
 /// A controller that says this has not decided yet.
 const WORKING: [&str; 1] = ["Pending"];
@@ -57,9 +57,32 @@ impl Reported for Route {
                     &WORKING,
                 ));
             }
+            conditions.extend(dropped_rules(&about, reported, generation));
         }
         conditions
     }
+}
+
+/// A Gateway may accept a route and leave rules out, which it says in a condition that is true
+/// (<https://gateway-api.sigs.k8s.io/reference/spec/#routeconditiontype>, `PartiallyInvalid`).
+fn dropped_rules(about: &str, reported: &Value, generation: i64) -> Option<AwaitedCondition> {
+    let all = reported.as_array().into_iter().flatten();
+    let mut dropped = all.filter(|it| it["type"] == "PartiallyInvalid" && it["status"] == "True");
+    let condition = dropped.find(|it| {
+        let observed = it["observedGeneration"].as_i64();
+        observed.is_none_or(|observed| observed >= generation)
+    })?;
+    let text = |name: &str| condition[name].as_str().unwrap_or_default().to_owned();
+    Some(AwaitedCondition {
+        about: about.to_owned(),
+        name: "EveryRuleAccepted",
+        state: ConditionState::NotTrue {
+            reason: text("reason"),
+            message: text("message"),
+            since: text("lastTransitionTime").parse().ok(),
+            refused: true,
+        },
+    })
 }
 
 #[cfg(test)]
@@ -85,7 +108,7 @@ mod tests {
         let is_true = |reported: &Value| -> Vec<bool> {
             Route::conditions(&route(reported))
                 .iter()
-                .map(|condition| condition.state == crate::rollout::status::ConditionState::True)
+                .map(|condition| condition.state == ConditionState::True)
                 .collect()
         };
         assert_eq!(is_true(&parent("https")), [true, true]);
@@ -97,5 +120,34 @@ mod tests {
         );
         let conditions = Route::conditions(&route(&Value::Null));
         assert_eq!(conditions[0].about, "Gateway infra/public, listener https");
+    }
+
+    #[test]
+    fn a_gateway_that_leaves_rules_out_has_refused_them() {
+        let with = |more: Value| {
+            let accepted =
+                |name: &str| json!({"type": name, "status": "True", "observedGeneration": 2});
+            let parent = json!({"name": "public"});
+            let conditions = json!([accepted("Accepted"), accepted("ResolvedRefs"), more]);
+            Route::conditions(&json!({
+                "metadata": {"name": "aip", "namespace": "aip-main", "generation": 2},
+                "spec": {"parentRefs": [parent]},
+                "status": {"parents": [{"parentRef": parent, "conditions": conditions}]},
+            }))
+        };
+        let partly = |status: &str, observed: u8| json!({"type": "PartiallyInvalid", "status": status, "reason": "UnsupportedValue", "message": "Dropped Rule 3", "observedGeneration": observed});
+        let refused = with(partly("True", 2));
+        let [_, _, rules] = refused.as_slice() else {
+            panic!("{refused:?}")
+        };
+        assert!(
+            matches!(&rules.state, ConditionState::NotTrue { message, refused: true, .. } if message == "Dropped Rule 3"),
+            "{rules:?}"
+        );
+        // Of an earlier generation, or not so.
+        for fine in [partly("True", 1), partly("False", 2), Value::Null] {
+            let conditions = with(fine);
+            assert_eq!(conditions.len(), 2, "{conditions:?}");
+        }
     }
 }

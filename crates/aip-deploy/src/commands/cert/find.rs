@@ -1,13 +1,16 @@
 //! Which certificate is meant: the one of the stack file, else the best one for the stack's host.
 
+use std::cmp::Reverse;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash as _, Hasher as _};
 
 use aip_aws::{Acm, Certificate, CertificateStatus};
+use aip_base::Timestamp;
 use aip_stack::config::fields::{ENV_CONFIG, EXTRA_ENV, REQUIRED_ENV, SSL_CERT_ARN};
 use aip_stack::config::{EXTERNAL_BASE, public_host};
 use secrecy::ExposeSecret as _;
 
+use super::health::lasts;
 use super::{CertError, Selection};
 use crate::context::{Context, Stack};
 
@@ -39,14 +42,8 @@ impl<'c> Lookup<'c> {
             let found = acm.describe(&arn).await?;
             certificates.extend(found.filter(|one| covers_all(&one.names, &hosts)));
         }
-        certificates.sort_by_key(|one| {
-            let of_file = here.as_deref() == Some(one.arn.as_str());
-            (
-                std::cmp::Reverse(rank(one)),
-                !of_file,
-                std::cmp::Reverse(one.created),
-            )
-        });
+        let now = ctx.clock.now();
+        certificates.sort_by_key(|one| order(one, here.as_deref(), now));
         Ok(Self {
             ctx,
             stack,
@@ -83,6 +80,17 @@ impl<'c> Lookup<'c> {
         }
         format!("aip{:016x}", hash.finish())
     }
+}
+
+/// The order of preference. The one of the stack file is kept for as long as it lasts.
+fn order(
+    one: &Certificate,
+    of_file: Option<&str>,
+    now: Timestamp,
+) -> (Reverse<u8>, bool, bool, Reverse<Option<Timestamp>>) {
+    let ends = rank(one) > 1 && !lasts(one, now);
+    let other = of_file != Some(one.arn.as_str());
+    (Reverse(rank(one)), ends, other, Reverse(one.created))
 }
 
 /// How good a certificate is; 0 is one that will never do.
@@ -176,6 +184,36 @@ mod tests {
             &["auth.example.org", "www.example.org"]
         ));
         assert!(!covers(&[], &["auth.example.org"]));
+    }
+
+    #[test]
+    fn the_one_of_the_stack_file_is_kept_until_it_ends_and_another_lasts() {
+        let now = Timestamp::from_secs(1_800_000_000);
+        let day = std::time::Duration::from_hours(24);
+        let one = |arn: &str, days: u32, status, will_be_renewed| Certificate {
+            arn: arn.to_owned(),
+            names: Vec::new(),
+            status,
+            failure: None,
+            validations: Vec::new(),
+            created: Some(now),
+            not_after: Some(now + day * days),
+            is_amazon_issued: true,
+            will_be_renewed,
+            renewal: None,
+        };
+        let first = |mut all: Vec<Certificate>| {
+            all.sort_by_key(|one| order(one, Some("file"), now));
+            all.remove(0).arn
+        };
+        let issued = |arn: &str, days| one(arn, days, CertificateStatus::Issued, false);
+        let renewed = |arn: &str, days| one(arn, days, CertificateStatus::Issued, true);
+        let pending = |arn: &str| one(arn, 0, CertificateStatus::PendingValidation, false);
+        assert_eq!(first(vec![issued("new", 300), issued("file", 200)]), "file");
+        assert_eq!(first(vec![issued("new", 300), renewed("file", 10)]), "file");
+        assert_eq!(first(vec![issued("file", 10), issued("new", 300)]), "new");
+        assert_eq!(first(vec![issued("new", 5), issued("file", 10)]), "file");
+        assert_eq!(first(vec![pending("new"), issued("file", 10)]), "file");
     }
 
     #[test]

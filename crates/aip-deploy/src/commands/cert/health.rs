@@ -1,4 +1,4 @@
-//! The certificate of the load balancer, for `doctor`.
+//! The certificate of the load balancer, or the one of the stack file, for `doctor`.
 
 use std::time::Duration;
 
@@ -6,6 +6,10 @@ use aip_apply::time::rfc3339;
 use aip_aws::{Acm, Certificate, CertificateStatus, ServiceError};
 use aip_base::Timestamp;
 use aip_stack::Target;
+use aip_stack::config::certificate_end;
+use aip_stack::config::fields::{CERTIFICATE_CHAIN, CERTIFICATE_KEY};
+use secrecy::ExposeSecret as _;
+use serde_json::Value;
 
 use super::find::{arn_in_file, covers_all, host, region_of};
 use super::wait::failure_text;
@@ -15,22 +19,36 @@ use crate::context::OpenStack;
 /// (<https://docs.aws.amazon.com/acm/latest/userguide/managed-renewal.html>); half of them are left.
 const EXPIRES_SOON: Duration = Duration::from_hours(30 * 24);
 
-/// What is to be said of the certificate of the load balancer; none if the stack has no load balancer.
-/// `Err` is what has to be mended. Whoever may not ask AWS is informed, and fails nothing.
+/// One of the stack file is replaced by hand, so its end is told earlier than `config check` mentions it.
+const FILE_EXPIRES_SOON: Duration = Duration::from_hours(21 * 24);
+
+/// What is to be said of the certificate of the load balancer, or of the one of the stack file; none if the stack has
+/// neither. `Err` is what has to be mended. Whoever may not ask AWS is informed, and fails nothing.
 pub(crate) async fn check(
     stack: &OpenStack<'_>,
     target: &Target,
 ) -> Option<Result<String, String>> {
-    let mut desired = target.desired.iter();
-    desired.find(|one| one.manifest()["spec"]["type"] == "LoadBalancer")?;
+    let has = |test: &dyn Fn(&Value) -> bool| {
+        let mut desired = target.desired.iter();
+        desired.any(|one| test(one.manifest()))
+    };
     let (ctx, stack) = (stack.ctx, stack.stack);
+    if has(&|object| object["kind"] == "Secret" && object["type"] == "kubernetes.io/tls") {
+        let file = stack.load().ok()?;
+        let chain = ctx.text(stack, &file, CERTIFICATE_CHAIN.path()).await;
+        let end = certificate_end(chain.ok()??.expose_secret())?;
+        return Some(verdict_of_file(end, ctx.clock.now()));
+    }
+    if !has(&|object| object["spec"]["type"] == "LoadBalancer") {
+        return None;
+    }
     let arn = arn_in_file(ctx, stack).await.ok()??;
     let unchecked = |error: ServiceError| format!("{arn} was not checked: {error}");
-    let found = match Acm::connect(&ctx.aws, region_of(&arn)).await {
-        Ok(acm) => acm.describe(&arn).await,
-        Err(error) => Err(error),
+    let acm = match Acm::connect(&ctx.aws, region_of(&arn)).await {
+        Ok(acm) => acm,
+        Err(error) => return Some(Ok(unchecked(error))),
     };
-    let certificate = match found {
+    let certificate = match acm.describe(&arn).await {
         Err(error) => return Some(Ok(unchecked(error))),
         Ok(None) => {
             return Some(Err(format!(
@@ -40,7 +58,55 @@ pub(crate) async fn check(
         Ok(Some(certificate)) => certificate,
     };
     let host = host(ctx, stack).await.ok();
-    Some(verdict(&certificate, host, ctx.clock.now()))
+    let now = ctx.clock.now();
+    let found = verdict(&certificate, host.clone(), now);
+    let (Err(why), Some(host)) = (&found, host) else {
+        return Some(found);
+    };
+    Some(match successor(&acm, &host, &arn, now).await {
+        Some(other) => Err(format!(
+            "{why}; {} is issued for it, too: `aip-deploy cert wait` writes it into the stack file, and `aip-deploy up` \
+             gives it to the load balancer",
+            other.arn
+        )),
+        None => found,
+    })
+}
+
+/// Another certificate for the host that lasts.
+async fn successor(acm: &Acm, host: &str, arn: &str, now: Timestamp) -> Option<Certificate> {
+    // What is only a hint may fail.
+    for other in acm.find_by_subject(host).await.ok()? {
+        if other == arn {
+            continue;
+        }
+        let found = acm.describe(&other).await.ok().flatten();
+        let hosts = [host.to_owned()];
+        let fits = |it: &Certificate| covers_all(&it.names, &hosts) && lasts(it, now);
+        if let Some(found) = found.filter(fits) {
+            return Some(found);
+        }
+    }
+    None
+}
+
+/// Whether it is issued, and does not end soon without being renewed.
+pub(super) fn lasts(certificate: &Certificate, now: Timestamp) -> bool {
+    verdict(certificate, None, now).is_ok()
+}
+
+/// One that is not valid at all is refused with the configuration.
+fn verdict_of_file(end: Timestamp, now: Timestamp) -> Result<String, String> {
+    let ends = format!("{} ends at {}", CERTIFICATE_CHAIN.path(), rfc3339(end));
+    if end > now + FILE_EXPIRES_SOON {
+        return Ok(ends);
+    }
+    Err(format!(
+        "{ends}: `aip-deploy config set --path --secret {} < tls.crt` takes its successor, `aip-deploy config set \
+         --path --secret {} < tls.key` the key, and `aip-deploy up` deploys them; no Pod restarts",
+        CERTIFICATE_CHAIN.path(),
+        CERTIFICATE_KEY.path()
+    ))
 }
 
 fn verdict(
@@ -162,6 +228,22 @@ mod tests {
         );
         imported.not_after = Some(NOW + EXPIRES_SOON);
         assert!(verdict_of(&imported).is_ok());
+    }
+
+    #[test]
+    fn one_of_the_stack_file_fails_three_weeks_before_its_end() {
+        for (days, is_fine) in [(200, true), (22, true), (21, false), (3, false), (0, false)] {
+            let said = verdict_of_file(NOW + Duration::from_hours(24 * days), NOW);
+            assert_eq!(said.is_ok(), is_fine, "{days}: {said:?}");
+            let said = said.unwrap_or_else(|failed| {
+                assert!(failed.contains("certificate.key < tls.key"), "{failed}");
+                failed
+            });
+            assert!(
+                said.contains("aip_config.certificate.chain ends at 2027-"),
+                "{said}"
+            );
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The servers that the stack makes, as far as their objects tell: from outside the cluster nobody connects to
+//! The servers and the certificate that the stack makes, as far as their objects tell: from outside the cluster nobody connects to
 //! them. `aip doctor` in a Pod asks the servers themselves.
 
 use std::time::Duration;
@@ -10,12 +10,12 @@ use aip_stack::config::connections_needed;
 use aip_stack::desired::{Desired, ObjectRef};
 use serde_json::Value;
 
-use super::Report;
+use super::{Report, certificate};
 
 /// How far apart backups are if `CloudNativePG` does not tell when the next one is due.
 const BACKUP_INTERVAL: Duration = Duration::from_hours(24);
 
-/// Checks the PostgreSQL cluster and the Valkey server of the stack, if it makes them.
+/// Checks the PostgreSQL cluster, the Valkey server and the Certificate of the stack, if it makes them.
 pub(super) async fn check(
     cluster: &GuardedCluster,
     target: &Target,
@@ -31,6 +31,10 @@ pub(super) async fn check(
                 if let Some(found) = backups(cluster, target, object, now).await {
                     report.record("PostgreSQL backups", found, Clone::clone);
                 }
+            }
+            ("cert-manager.io", "Certificate") => {
+                let found = found(cluster, object, |live| certificate::judge(live, now)).await;
+                report.record("certificate", found, Clone::clone);
             }
             ("apps", "StatefulSet") => {
                 let found = found(cluster, object, valkey).await;
@@ -78,7 +82,7 @@ async fn found(
 }
 
 /// What the autoscaler allows, or the Deployment says.
-fn largest_number_of_pods(target: &Target) -> u32 {
+pub(super) fn largest_number_of_pods(target: &Target) -> u32 {
     let spec = |kind: &str| {
         let mut all = target.desired.iter();
         let object = all.find(|object| object.object().kind == kind)?;
@@ -151,10 +155,6 @@ fn backup(live: &Value, schedule: &Value, now: Timestamp) -> Result<String, Stri
              --patch '{{\"spec\":{{\"suspend\":false}}}}'` resumes it"
         ));
     }
-    let time = |value: &Value| {
-        let at: jiff::Timestamp = value.as_str()?.parse().ok()?;
-        Some(Timestamp::from_micros(at.as_microsecond()))
-    };
     let runs = &schedule["status"];
     let interval = time(&runs["lastScheduleTime"]).zip(time(&runs["nextScheduleTime"]));
     let interval = interval.map_or(BACKUP_INTERVAL, |(last, next)| next.since(last));
@@ -181,6 +181,11 @@ fn backup(live: &Value, schedule: &Value, now: Timestamp) -> Result<String, Stri
     verdict(facts, complaints)
 }
 
+pub(super) fn time(value: &Value) -> Option<Timestamp> {
+    let at: jiff::Timestamp = value.as_str()?.parse().ok()?;
+    Some(Timestamp::from_micros(at.as_microsecond()))
+}
+
 fn hours(time: Duration) -> u64 {
     time.as_secs() / 3600
 }
@@ -204,7 +209,7 @@ fn ready(ready: &Value, desired: &Value) -> String {
     format!("{} of {} ready", number(ready), number(desired))
 }
 
-fn verdict(facts: Vec<String>, complaints: Vec<String>) -> Result<String, String> {
+pub(super) fn verdict(facts: Vec<String>, complaints: Vec<String>) -> Result<String, String> {
     let is_fine = complaints.is_empty();
     let text = [complaints, facts].concat().join(", ");
     if is_fine { Ok(text) } else { Err(text) }

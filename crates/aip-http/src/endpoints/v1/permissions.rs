@@ -93,7 +93,7 @@ async fn patch(app: &AppState, incoming: &IncomingRequest) -> Result<Response, A
         live.insert(delegation.delegate, (delegation.id, delegation.preset));
     }
     let plan = plan(operations, live).map_err(|delegate| {
-        let page = Endpoint::Account.url(app.issuer().origin());
+        let page = Endpoint::Account.url(app.issuer().base());
         let words = format!(
             "the owner lets {delegate} act for the account at {page}, where they sign in for it"
         );

@@ -116,7 +116,7 @@ impl World {
             health: Arc::clone(&health) as _,
             limiter: RateLimiter::new(database.rate_limits()),
             proxies: TrustedProxies::default(),
-            service: ServiceIdentity::new(server.issuer.origin(), Vec::new()),
+            service: ServiceIdentity::new(server.issuer.base(), Vec::new()),
             brand: "Test AIP".to_owned(),
             scopes_supported: "openid profile email atproto transition:generic"
                 .parse()

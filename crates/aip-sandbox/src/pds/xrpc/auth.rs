@@ -128,6 +128,16 @@ impl Caller {
         self.must(&needed, |scopes| scopes.allows_rpc(method, audience))
     }
 
+    /// For chat, which app passwords open only if they are privileged.
+    pub(crate) fn must_be_privileged_for(&self, method: &Nsid) -> Result<(), XrpcError> {
+        match self.rights {
+            Rights::Password(PasswordScope::App) if method.is_within("chat.bsky") => {
+                Err(XrpcError::bad_request("InvalidToken", "Bad token method"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     pub(crate) fn must_change_handle(&self) -> Result<(), XrpcError> {
         self.must("identity:handle", |scopes| {
             scopes.allows_identity(IdentityAttr::Handle)

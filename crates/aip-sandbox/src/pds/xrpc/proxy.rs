@@ -28,6 +28,7 @@ impl Site {
             .map_err(|error| XrpcError::invalid_request(error.to_string()))?;
         let caller = self.caller(request)?;
         caller.must_call(&method, service.as_str())?;
+        caller.must_be_privileged_for(&method)?;
         let body = json!({
             "iss": caller.did,
             "aud": service.as_str(),

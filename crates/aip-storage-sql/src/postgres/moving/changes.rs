@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use sqlx::{AssertSqlSafe, PgConnection, Row as _};
 
 use super::tables::Table;
-use super::{MoveError, WRITE, begin, source, target};
+use super::{MoveError, WRITE, Worker, begin, source, target};
 
 /// Notes that are applied in one transaction.
 pub(super) const BATCH_CHANGES: usize = 1000;
@@ -13,8 +13,8 @@ pub(super) const BATCH_CHANGES: usize = 1000;
 /// Applies some notes; how many. The row of a key is read as it is by now: either nobody has written it since,
 /// or there is another note.
 pub(super) async fn apply_batch(
-    from: &mut PgConnection,
-    to: &mut PgConnection,
+    from: &mut Worker,
+    to: &mut Worker,
     id: &str,
     tables: &[Table],
 ) -> Result<usize, MoveError> {
@@ -33,14 +33,14 @@ pub(super) async fn apply_batch(
         rows.push((table, keys, current));
     }
     read.rollback().await.map_err(source)?;
-    let mut write = begin(to, id, WRITE).await.map_err(target)?;
+    let mut write = to.begin(id).await.map_err(target)?;
     for (table, keys, current) in rows {
         replace(&mut write, table, keys, current)
             .await
             .map_err(target)?;
     }
     write.commit().await.map_err(target)?;
-    let mut tx = begin(from, id, WRITE).await.map_err(source)?;
+    let mut tx = from.begin(id).await.map_err(source)?;
     sqlx::query("DELETE FROM aip_move_changes WHERE id = ANY ($1)")
         .bind(&ids)
         .execute(&mut *tx)

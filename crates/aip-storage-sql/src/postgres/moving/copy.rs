@@ -11,8 +11,8 @@ use super::install::{
 };
 use super::tables::{Table, content, tables};
 use super::{
-    DatabaseMove, MoveError, MoveObserver, MovePoint, WRITE, Workers, begin, check, marker, source,
-    target,
+    DatabaseMove, MoveError, MoveObserver, MovePoint, Worker, Workers, begin, check, marker,
+    source, target,
 };
 
 const SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
@@ -37,7 +37,6 @@ pub(super) async fn copy(
     let Workers {
         source: from,
         target: to,
-        ..
     } = &mut workers;
     let done = copied(to).await.map_err(target)?;
     let mut bytes = 0;
@@ -62,7 +61,6 @@ pub(super) async fn prepare(
     let Workers {
         source: from,
         target: to,
-        ..
     } = workers;
     let tables = tables(to).await.map_err(target)?;
     let fresh = random_token::<12>(rng);
@@ -92,8 +90,8 @@ pub(super) async fn copied(to: &mut PgConnection) -> Result<Vec<String>, sqlx::E
 /// Copies a table as it is at one instant, in one transaction of the target, which ends if both have the same
 /// content.
 async fn copy_table(
-    from: &mut PgConnection,
-    to: &mut PgConnection,
+    from: &mut Worker,
+    to: &mut Worker,
     id: &str,
     table: &Table,
     bytes: &mut u64,
@@ -101,7 +99,7 @@ async fn copy_table(
 ) -> Result<(), MoveError> {
     let (name, columns) = (table.quoted(), table.column_list());
     let mut read = begin(from, id, SNAPSHOT).await.map_err(source)?;
-    let mut write = begin(to, id, WRITE).await.map_err(target)?;
+    let mut write = to.begin(id).await.map_err(target)?;
     sqlx::raw_sql(AssertSqlSafe(format!("TRUNCATE {name}")))
         .execute(&mut *write)
         .await

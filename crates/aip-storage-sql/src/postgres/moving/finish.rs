@@ -1,12 +1,11 @@
 //! The end of a move: what it needed is removed. Or it is given up, and everything is as before.
 
-use sqlx::{AssertSqlSafe, PgConnection};
+use sqlx::AssertSqlSafe;
 
 use super::install::{allow_autovacuum, drop_trigger, validate};
 use super::tables::{Table, quoted, tables};
 use super::{
-    DatabaseMove, Marker, MoveError, MoveObserver, MovePoint, WRITE, begin, begun, marker, source,
-    target,
+    DatabaseMove, Marker, MoveError, MoveObserver, MovePoint, Worker, begun, marker, source, target,
 };
 
 const DROP_CHANGE_NOTES: &str =
@@ -80,7 +79,7 @@ pub(super) async fn cancel(the_move: &DatabaseMove) -> Result<(), MoveError> {
 }
 
 /// Drops what the move has put into the target, which was empty.
-async fn empty(to: &mut PgConnection, id: &str, tables: &[Table]) -> Result<(), sqlx::Error> {
+async fn empty(to: &mut Worker, id: &str, tables: &[Table]) -> Result<(), sqlx::Error> {
     let names: Vec<String> = tables.iter().map(Table::quoted).collect();
     let unlogged = ["nonces", "rate_limits", "leaders", "aip_schema_migrations"];
     let rest: Vec<String> = unlogged.iter().map(|name| quoted(name)).collect();
@@ -94,12 +93,8 @@ async fn empty(to: &mut PgConnection, id: &str, tables: &[Table]) -> Result<(), 
 }
 
 /// Runs statements in one transaction.
-async fn run(
-    connection: &mut PgConnection,
-    id: &str,
-    statements: String,
-) -> Result<(), sqlx::Error> {
-    let mut tx = begin(connection, id, WRITE).await?;
+async fn run(worker: &mut Worker, id: &str, statements: String) -> Result<(), sqlx::Error> {
+    let mut tx = worker.begin(id).await?;
     sqlx::raw_sql(AssertSqlSafe(statements))
         .execute(&mut *tx)
         .await?;

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use aip_base::supervise;
 use secrecy::SecretString;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection as _, PgConnection};
@@ -107,33 +108,36 @@ impl PgStorage {
         };
         storage.connections = storage.connections.behind(is_readable);
         let mut task = JoinSet::new();
-        task.spawn(follow(next, handles));
+        task.spawn(async move {
+            let follow = || follow(&next, &handles);
+            supervise("move of the database", follow).await;
+        });
         storage.following = Some(Arc::new(Following { _task: task }));
         Ok(storage)
     }
 }
 
 /// Follows until the target is used.
-async fn follow(next: PgConnectOptions, handles: PoolHandles) {
+async fn follow(next: &PgConnectOptions, handles: &PoolHandles) {
     let current = Arc::clone(&handles.options.borrow());
     let mut connection = None;
     let mut source = Source::default();
     loop {
-        let Ok(there) = read_marker(&next, &mut connection).await else {
+        let Ok(there) = read_marker(next, &mut connection).await else {
             // It may be unreachable for long, and the move may be over without it.
             connection = None;
-            source.update_readable(&current, None, &handles).await;
+            source.update_readable(&current, None, handles).await;
             handles.gate.send_replace(true);
             sleep(RETRY_INTERVAL + FOLLOW_INTERVAL).await;
             continue;
         };
         let id = there.as_ref().map_or("", |it| &it.id);
         if source.settled.as_deref() != Some(id) {
-            source.update_readable(&current, Some(id), &handles).await;
+            source.update_readable(&current, Some(id), handles).await;
         }
         if there.as_ref().is_some_and(|it| it.state == "live") {
             if source.moves_to.as_deref() == Some(id) {
-                match switch_to(&next, &handles).await {
+                match switch_to(next, handles).await {
                     Ok(()) => return,
                     Err(error) => {
                         let error = DriverError::from(error);

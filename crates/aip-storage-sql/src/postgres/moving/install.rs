@@ -9,7 +9,7 @@ use sqlx::{AssertSqlSafe, PgConnection, Row as _};
 use tokio::time::{Instant, sleep};
 
 use super::tables::{ForeignKey, Table, foreign_keys, quoted};
-use super::{MoveError, POLL_INTERVAL, WRITE, begin, source};
+use super::{MoveError, POLL_INTERVAL, WRITE, Worker, begin, source};
 use crate::migrations::apply::SchemaDriver as _;
 
 const INSTALL: &str = include_str!("install.sql");
@@ -27,11 +27,11 @@ const LOCK_RETRY_TIME: Duration = Duration::from_mins(2);
 /// Makes the marker of the source; the id of the move. That of an earlier process is kept, if there was one and
 /// `target_id`, of the marker of the target, is not of another.
 pub(super) async fn mark_source(
-    connection: &mut PgConnection,
+    worker: &mut Worker,
     fresh_id: &str,
     target_id: Option<&str>,
 ) -> Result<String, MoveError> {
-    let mut tx = begin(connection, fresh_id, WRITE).await.map_err(source)?;
+    let mut tx = worker.begin_unmarked(fresh_id).await.map_err(source)?;
     // A migration that is under way comes to its end, and a later one finds the marker.
     tx.lock_schema().await?;
     let id = insert_source_marker(&mut tx, fresh_id, target_id)
@@ -69,11 +69,8 @@ async fn insert_source_marker(
 }
 
 /// Makes the marker of the target.
-pub(super) async fn mark_target(
-    connection: &mut PgConnection,
-    id: &str,
-) -> Result<(), sqlx::Error> {
-    let mut tx = begin(connection, id, WRITE).await?;
+pub(super) async fn mark_target(worker: &mut Worker, id: &str) -> Result<(), sqlx::Error> {
+    let mut tx = worker.begin_unmarked(id).await?;
     sqlx::raw_sql(INSTALL).execute(&mut *tx).await?;
     sqlx::raw_sql(INSTALL_TARGET).execute(&mut *tx).await?;
     insert_marker(&mut tx, id, "receiving").await?;
@@ -81,11 +78,8 @@ pub(super) async fn mark_target(
 }
 
 /// Binds the source to the target, which is marked by now: its notes are for that one alone.
-pub(super) async fn bind_source(
-    connection: &mut PgConnection,
-    id: &str,
-) -> Result<(), sqlx::Error> {
-    let mut tx = begin(connection, id, WRITE).await?;
+pub(super) async fn bind_source(worker: &mut Worker, id: &str) -> Result<(), sqlx::Error> {
+    let mut tx = worker.begin(id).await?;
     sqlx::query("UPDATE aip_move SET state = 'copying' WHERE id = $1 AND state = 'preparing'")
         .bind(id.to_owned())
         .execute(&mut *tx)
@@ -108,7 +102,7 @@ async fn insert_marker(
 
 /// Lets the source note what is written.
 pub(super) async fn record_changes(
-    connection: &mut PgConnection,
+    worker: &mut Worker,
     id: &str,
     tables: &[Table],
 ) -> Result<(), sqlx::Error> {
@@ -124,14 +118,14 @@ pub(super) async fn record_changes(
             table.quoted(),
             key.join(", ")
         );
-        create_trigger(connection, id, table, "aip_move_note", &create).await?;
+        create_trigger(worker, id, table, "aip_move_note", &create).await?;
     }
     Ok(())
 }
 
 /// Lets a database refuse writes while its marker says so.
 pub(super) async fn refuse_writes(
-    connection: &mut PgConnection,
+    worker: &mut Worker,
     id: &str,
     tables: &[Table],
 ) -> Result<(), sqlx::Error> {
@@ -141,13 +135,13 @@ pub(super) async fn refuse_writes(
                 EXECUTE FUNCTION aip_move_refuse()",
             table.quoted()
         );
-        create_trigger(connection, id, table, "aip_move_refuse", &create).await?;
+        create_trigger(worker, id, table, "aip_move_refuse", &create).await?;
     }
     Ok(())
 }
 
 async fn create_trigger(
-    connection: &mut PgConnection,
+    worker: &mut Worker,
     id: &str,
     table: &Table,
     trigger: &str,
@@ -158,49 +152,46 @@ async fn create_trigger(
     )
     .bind(table.quoted())
     .bind(trigger.to_owned());
-    let mut tx = begin(connection, id, WRITE).await?;
+    let mut tx = begin(worker, id, WRITE).await?;
     let existing = existing.fetch_optional(&mut *tx).await?;
     tx.rollback().await?;
     match existing {
         Some(_) => Ok(()),
-        None => lock_with_retries(connection, id, create).await,
+        None => lock_with_retries(worker, id, create).await,
     }
 }
 
 /// Drops a trigger of every table, if it is there.
 pub(super) async fn drop_trigger(
-    connection: &mut PgConnection,
+    worker: &mut Worker,
     id: &str,
     tables: &[Table],
     trigger: &str,
 ) -> Result<(), sqlx::Error> {
     for table in tables {
         let drop_it = format!("DROP TRIGGER IF EXISTS {trigger} ON {}", table.quoted());
-        lock_with_retries(connection, id, &drop_it).await?;
+        lock_with_retries(worker, id, &drop_it).await?;
     }
     Ok(())
 }
 
 /// Drops the references between the tables of the target, which is filled in any order.
-pub(super) async fn drop_foreign_keys(
-    connection: &mut PgConnection,
-    id: &str,
-) -> Result<(), sqlx::Error> {
-    for key in foreign_keys(connection).await? {
+pub(super) async fn drop_foreign_keys(worker: &mut Worker, id: &str) -> Result<(), sqlx::Error> {
+    for key in foreign_keys(worker).await? {
         let name = quoted(&key.name);
         let drop_it = format!("ALTER TABLE {} DROP CONSTRAINT {name}", key.relation);
-        change_unused_table(connection, id, &drop_it).await?;
+        change_unused_table(worker, id, &drop_it).await?;
     }
     Ok(())
 }
 
 /// Makes references as the source has them. Rows that are there are checked by [`validate`].
 pub(super) async fn add_foreign_keys(
-    connection: &mut PgConnection,
+    worker: &mut Worker,
     id: &str,
     wanted: &[ForeignKey],
 ) -> Result<(), sqlx::Error> {
-    let existing = foreign_keys(connection).await?;
+    let existing = foreign_keys(worker).await?;
     for key in wanted {
         let is_there = |it: &ForeignKey| it.relation == key.relation && it.name == key.name;
         if existing.iter().any(is_there) {
@@ -208,18 +199,18 @@ pub(super) async fn add_foreign_keys(
         }
         let (relation, name, definition) = (&key.relation, quoted(&key.name), &key.definition);
         let add = format!("ALTER TABLE {relation} ADD CONSTRAINT {name} {definition} NOT VALID");
-        change_unused_table(connection, id, &add).await?;
+        change_unused_table(worker, id, &add).await?;
     }
     Ok(())
 }
 
 /// Checks every row against the references. Others go on to write meanwhile.
-pub(super) async fn validate(connection: &mut PgConnection, id: &str) -> Result<(), sqlx::Error> {
-    for key in foreign_keys(connection).await? {
+pub(super) async fn validate(worker: &mut Worker, id: &str) -> Result<(), sqlx::Error> {
+    for key in foreign_keys(worker).await? {
         if !key.is_valid {
             let (relation, name) = (&key.relation, quoted(&key.name));
             let validate = format!("ALTER TABLE {relation} VALIDATE CONSTRAINT {name}");
-            lock_with_retries(connection, id, &validate).await?;
+            lock_with_retries(worker, id, &validate).await?;
         }
     }
     Ok(())
@@ -229,7 +220,7 @@ pub(super) async fn validate(connection: &mut PgConnection, id: &str) -> Result<
 /// has no time, and [`copy`](super::copy) analyses each table itself. The cleanup against wraparound of
 /// transaction ids runs nonetheless.
 pub(super) async fn stop_autovacuum(
-    connection: &mut PgConnection,
+    worker: &mut Worker,
     id: &str,
     tables: &[Table],
 ) -> Result<(), sqlx::Error> {
@@ -238,17 +229,14 @@ pub(super) async fn stop_autovacuum(
             "ALTER TABLE {} SET (autovacuum_enabled = false)",
             table.quoted()
         );
-        change_unused_table(connection, id, &stop).await?;
+        change_unused_table(worker, id, &stop).await?;
     }
     Ok(())
 }
 
 /// Lets autovacuum at those tables again, which are in use by now. Readers and writers go on meanwhile.
-pub(super) async fn allow_autovacuum(
-    connection: &mut PgConnection,
-    id: &str,
-) -> Result<(), sqlx::Error> {
-    let mut tx = begin(connection, id, WRITE).await?;
+pub(super) async fn allow_autovacuum(worker: &mut Worker, id: &str) -> Result<(), sqlx::Error> {
+    let mut tx = begin(worker, id, WRITE).await?;
     let rows = sqlx::query(
         "SELECT c.oid::regclass::text AS relation FROM pg_catalog.pg_class c
             WHERE 'autovacuum_enabled=false' = ANY (c.reloptions) AND c.relkind = 'r'
@@ -260,14 +248,14 @@ pub(super) async fn allow_autovacuum(
     for row in rows {
         let relation: String = row.try_get("relation")?;
         let allow = format!("ALTER TABLE {relation} RESET (autovacuum_enabled)");
-        lock_with_retries(connection, id, &allow).await?;
+        lock_with_retries(worker, id, &allow).await?;
     }
     Ok(())
 }
 
 /// Runs a statement that locks a table which others use, again while they keep it from that.
 async fn lock_with_retries(
-    connection: &mut PgConnection,
+    worker: &mut Worker,
     id: &str,
     statement: &str,
 ) -> Result<(), sqlx::Error> {
@@ -279,7 +267,7 @@ async fn lock_with_retries(
         } else {
             LOCK_TIMEOUT
         };
-        if try_statement(connection, id, statement, lock_timeout, began).await? {
+        if try_statement(worker, id, statement, lock_timeout, began).await? {
             return Ok(());
         }
         sleep(POLL_INTERVAL).await;
@@ -288,12 +276,12 @@ async fn lock_with_retries(
 
 /// The same at the target, which nobody uses yet.
 async fn change_unused_table(
-    connection: &mut PgConnection,
+    worker: &mut Worker,
     id: &str,
     statement: &str,
 ) -> Result<(), sqlx::Error> {
     let began = Instant::now();
-    while !try_statement(connection, id, statement, LONG_LOCK_TIMEOUT, began).await? {
+    while !try_statement(worker, id, statement, LONG_LOCK_TIMEOUT, began).await? {
         sleep(POLL_INTERVAL).await;
     }
     Ok(())
@@ -301,13 +289,13 @@ async fn change_unused_table(
 
 /// Whether it is done; an error once that has been tried long enough.
 async fn try_statement(
-    connection: &mut PgConnection,
+    worker: &mut Worker,
     id: &str,
     statement: &str,
     lock_timeout: &'static str,
     began: Instant,
 ) -> Result<bool, sqlx::Error> {
-    let mut tx = begin(connection, id, WRITE).await?;
+    let mut tx = worker.begin(id).await?;
     sqlx::raw_sql(lock_timeout).execute(&mut *tx).await?;
     let done = sqlx::raw_sql(AssertSqlSafe(statement.to_owned()))
         .execute(&mut *tx)

@@ -20,6 +20,7 @@
 //! Until the target is opened, `cancel` is the way back. From the first step on to the last neither side is
 //! migrated (`migrations`).
 
+mod alone;
 mod changes;
 mod check;
 mod copy;
@@ -38,8 +39,8 @@ use secrecy::SecretString;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection as _, PgConnection, Postgres, Row as _, Transaction};
 use strum::{Display, EnumIter};
-use tokio::time::{Instant, sleep};
 
+use self::alone::{Worker, Workers};
 pub use self::follow::FollowError;
 pub(super) use self::follow::Following;
 pub(super) use self::migrations::require_no_move;
@@ -49,12 +50,6 @@ use crate::schema::SchemaError;
 
 /// The longest time that writes are paused.
 pub const MAX_PAUSE: Duration = Duration::from_secs(10);
-/// The advisory lock of a move in its target: the letters `aip-move`.
-const LOCK_ID: i64 = i64::from_be_bytes(*b"aip-move");
-/// That in its source, which two targets would share: the letters `aip-from`.
-const SOURCE_LOCK_ID: i64 = i64::from_be_bytes(*b"aip-from");
-/// How long the end of another process is waited for that has just been killed.
-const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// A move between two databases.
@@ -174,6 +169,12 @@ pub enum MoveError {
         "another process works on this move: wait for it, or end it and try again after some seconds"
     )]
     Busy,
+    /// Another process may have gone on with the move.
+    #[error(
+        "the connections ended that keep other processes from this move, so this one changes nothing more: \
+         `aip database move status` says how far it is; then try again"
+    )]
+    Overtaken,
     /// There is nothing to switch.
     #[error("the tables are not copied yet: run `aip database move copy` first")]
     NotCopied,
@@ -214,10 +215,16 @@ pub enum MoveError {
 }
 
 fn source(error: sqlx::Error) -> MoveError {
+    if alone::is_lock_lost(&error) {
+        return MoveError::Overtaken;
+    }
     MoveError::Source(error.into())
 }
 
 fn target(error: sqlx::Error) -> MoveError {
+    if alone::is_lock_lost(&error) {
+        return MoveError::Overtaken;
+    }
     MoveError::Target(error.into())
 }
 
@@ -228,14 +235,6 @@ struct Marker {
     state: String,
     /// Whether writes are paused.
     is_fenced: bool,
-}
-
-/// Connections of a process that works on a move alone.
-struct Workers {
-    source: PgConnection,
-    target: PgConnection,
-    /// They hold the locks until they are dropped.
-    _locks: [PgConnection; 2],
 }
 
 impl DatabaseMove {
@@ -300,41 +299,6 @@ impl DatabaseMove {
             }
         }
         Ok(status)
-    }
-
-    /// Connections for work that nobody else does at the same time.
-    async fn workers(&self) -> Result<Workers, MoveError> {
-        let of_target = lock(&self.target, LOCK_ID).await.map_err(target)?;
-        let of_target = of_target.ok_or(MoveError::Busy)?;
-        let of_source = lock(&self.source, SOURCE_LOCK_ID).await.map_err(source)?;
-        let of_source = of_source.ok_or(MoveError::Busy)?;
-        Ok(Workers {
-            source: open(&self.source).await.map_err(source)?,
-            target: open(&self.target).await.map_err(target)?,
-            _locks: [of_target, of_source],
-        })
-    }
-}
-
-/// A connection that holds an advisory lock until it is dropped; none if another process keeps it.
-async fn lock(storage: &PgStorage, id: i64) -> Result<Option<PgConnection>, sqlx::Error> {
-    let mut connection = open(storage).await?;
-    // In a transaction, and not of the session, which a pooler would give to others.
-    let begin = "BEGIN; SET LOCAL idle_in_transaction_session_timeout = 0";
-    sqlx::raw_sql(begin).execute(&mut connection).await?;
-    let deadline = Instant::now() + LOCK_TIMEOUT;
-    loop {
-        let row = sqlx::query("SELECT pg_try_advisory_xact_lock($1)")
-            .bind(id)
-            .fetch_one(&mut connection)
-            .await?;
-        if row.try_get(0)? {
-            return Ok(Some(connection));
-        }
-        if Instant::now() > deadline {
-            return Ok(None);
-        }
-        sleep(POLL_INTERVAL).await;
     }
 }
 

@@ -2,29 +2,38 @@
 //!
 //! The fence of the source lapses by itself. Before the target is opened the source is closed, while the fence
 //! still holds, and what was noted until then is applied: so nothing is lost. If that takes longer than the
-//! pause may, the source is opened again: the target is not in use before.
+//! pause may, the source is opened again: the target is not in use before. Both are done by whoever holds the locks
+//! of the move ([`alone`](super::alone)): of two processes that switch, one is overtaken.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use sqlx::{PgConnection, Postgres, Row as _, Transaction};
+use sqlx::{PgConnection, Row as _};
 use tokio::time::{Instant, sleep, timeout};
 
+use super::alone::Lock;
 use super::changes::{BATCH_CHANGES, apply_batch, array};
 use super::copy::copied;
 use super::follow::FOLLOW_INTERVAL;
 use super::install::{add_foreign_keys, allow_autovacuum, drop_foreign_keys};
 use super::tables::{Table, content, count, foreign_keys, tables};
 use super::{
-    DatabaseMove, MoveError, MoveObserver, MovePoint, SwitchResult, WRITE, Workers, begin, marker,
-    open, source, target,
+    DatabaseMove, MoveError, MoveObserver, MovePoint, SwitchResult, WRITE, Worker, Workers, begin,
+    marker, open, source, target,
 };
-use crate::failure::DriverError;
 
 /// What is left of the pause for the last steps, which are short, and for servers to find the target.
 const FINAL_STEPS_RESERVE: Duration = Duration::from_secs(2);
 /// Between two looks at who writes.
 const WRITERS_INTERVAL: Duration = Duration::from_millis(20);
+/// What others go by, written by who holds the lock of that side.
+const OPEN_TARGET: &str = "UPDATE aip_move SET state = 'live', fenced_until = NULL
+    WHERE id = $1 AND state = 'receiving'";
+const REOPEN_SOURCE: &str =
+    "UPDATE aip_move SET state = CASE state WHEN 'moved' THEN 'copying' ELSE state END, fenced_until = NULL
+    WHERE id = $1";
+const END_PAUSE_OF_TARGET: &str =
+    "UPDATE aip_move SET fenced_until = NULL WHERE id = $1 AND state = 'receiving'";
 /// Keys that are compared by one statement.
 const COMPARE_BATCH_ROWS: i64 = 5000;
 
@@ -52,12 +61,7 @@ pub(super) async fn switch(
     if here.state == "moved" {
         // An earlier process was killed when it had closed the source.
         let began = Instant::now();
-        let until = began + the_move.pause;
-        let rows = open_target(the_move, &mut workers, &id, &tables, until, observer).await?;
-        return Ok(SwitchResult {
-            paused: began.elapsed(),
-            rows,
-        });
+        return open_target(the_move, workers, &id, &tables, began, observer).await;
     }
     let done = copied(&mut workers.target).await.map_err(target)?;
     if !tables.iter().all(|table| done.contains(&table.name)) {
@@ -79,28 +83,23 @@ pub(super) async fn switch(
     };
     if let Err(error) = paused {
         // Both lapse by themselves, should this fail.
-        let _ = reopen(the_move, &id).await;
+        let _ = undo_switch(the_move, workers, &id).await;
         return Err(error);
     }
     let is_closed = match close_source(&mut workers.source, &id).await {
         Ok(is_closed) => is_closed,
         Err(error) => {
             // It may be closed, if the answer alone was lost.
-            let _ = undo_switch(the_move, &id).await;
+            let _ = undo_switch(the_move, workers, &id).await;
             return Err(source(error));
         }
     };
     if !is_closed {
-        let _ = reopen(the_move, &id).await;
+        let _ = undo_switch(the_move, workers, &id).await;
         return Err(MoveError::PauseTooLong(most));
     }
     observer.reached(MovePoint::SourceClosed).await;
-    let until = began + most;
-    let rows = open_target(the_move, &mut workers, &id, &tables, until, observer).await?;
-    Ok(SwitchResult {
-        paused: began.elapsed(),
-        rows,
-    })
+    open_target(the_move, workers, &id, &tables, began, observer).await
 }
 
 /// Applies notes until few are left.
@@ -138,9 +137,9 @@ async fn pause(
 }
 
 /// Sets until when a database is fenced, by its own clock.
-async fn fence(connection: &mut PgConnection, id: &str, time: Duration) -> Result<(), sqlx::Error> {
+async fn fence(worker: &mut Worker, id: &str, time: Duration) -> Result<(), sqlx::Error> {
     let millis = i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
-    let mut tx = begin(connection, id, WRITE).await?;
+    let mut tx = worker.begin(id).await?;
     sqlx::query(
         "UPDATE aip_move SET fenced_until = clock_timestamp() + $1 * interval '1 millisecond'",
     )
@@ -200,7 +199,6 @@ async fn compare(workers: &mut Workers, id: &str, tables: &[Table]) -> Result<()
     let Workers {
         source: from,
         target: to,
-        ..
     } = workers;
     let mut from = begin(from, id, WRITE).await.map_err(source)?;
     let mut to = begin(to, id, WRITE).await.map_err(target)?;
@@ -265,8 +263,8 @@ async fn add_target_foreign_keys(workers: &mut Workers, id: &str) -> Result<(), 
 
 /// From here on the source is written by nobody. Not done (`false`) if its fence has lapsed: what was written
 /// since has not been compared, and may be much.
-async fn close_source(from: &mut PgConnection, id: &str) -> Result<bool, sqlx::Error> {
-    let mut tx = begin(from, id, WRITE).await?;
+async fn close_source(from: &mut Worker, id: &str) -> Result<bool, sqlx::Error> {
+    let mut tx = from.begin(id).await?;
     let closed =
         sqlx::query("UPDATE aip_move SET state = 'moved' WHERE fenced_until > clock_timestamp()")
             .execute(&mut *tx)
@@ -275,55 +273,57 @@ async fn close_source(from: &mut PgConnection, id: &str) -> Result<bool, sqlx::E
     Ok(closed.rows_affected() == 1)
 }
 
-/// Opens the target, when the source is closed; how many rows it has. If the target is not like the source
-/// `until` then, the source is opened again.
+/// Opens the target, when the source is closed. If the target is not like the source before the pause, which `began`
+/// then, has lasted too long, the source is opened again.
 async fn open_target(
     the_move: &DatabaseMove,
-    workers: &mut Workers,
+    mut workers: Workers,
     id: &str,
     tables: &[Table],
-    until: Instant,
+    began: Instant,
     observer: &dyn MoveObserver,
-) -> Result<u64, MoveError> {
+) -> Result<SwitchResult, MoveError> {
+    let until = began + the_move.pause;
     let followed = timeout(
         until.saturating_duration_since(Instant::now()),
-        follow_to_the_end(workers, id, tables),
+        follow_to_the_end(&mut workers, id, tables),
     );
     let followed = followed
         .await
         .unwrap_or(Err(MoveError::PauseTooLong(the_move.pause)));
-    if let Err(error) = followed {
+    let opening = match followed {
+        Ok(()) => {
+            let opening = workers.target.lock().change_marker(OPEN_TARGET, id);
+            opening.await.map_err(target)
+        }
+        Err(error) => Err(error),
+    };
+    if let Err(error) = opening {
         // If this fails, the source stays closed, and another `switch` begins here.
-        let _ = undo_switch(the_move, id).await;
+        let _ = undo_switch(the_move, workers, id).await;
         return Err(error);
     }
-    let opening = match begin_opening(&mut workers.target, id).await {
-        Ok(opening) => opening,
-        Err(error) => {
-            let _ = undo_switch(the_move, id).await;
-            return Err(target(error));
-        }
-    };
     // Nothing is undone if this fails: the target may be open, and another `switch` finds out.
-    opening.commit().await.map_err(target)?;
+    workers.target.lock().commit().await.map_err(target)?;
+    let paused = began.elapsed();
+    drop(workers);
     observer.reached(MovePoint::Live).await;
-    if let Err(error) = allow_autovacuum(&mut workers.target, id).await {
-        let error = DriverError::from(error);
+    if let Err(error) = allow_autovacuum_again(the_move, id).await {
         tracing::warn!(%error, "autovacuum stays off at the other database until `aip database move finish`");
     }
-    rows(&mut workers.target, tables).await.map_err(target)
+    let mut to = open(&the_move.target).await.map_err(target)?;
+    Ok(SwitchResult {
+        paused,
+        rows: rows(&mut to, tables).await.map_err(target)?,
+    })
 }
 
-/// Opens the target in a transaction that is yet to be committed.
-async fn begin_opening<'c>(
-    to: &'c mut PgConnection,
-    id: &str,
-) -> Result<Transaction<'c, Postgres>, sqlx::Error> {
-    let mut tx = begin(to, id, WRITE).await?;
-    sqlx::query("UPDATE aip_move SET state = 'live', fenced_until = NULL")
-        .execute(&mut *tx)
-        .await?;
-    Ok(tx)
+/// The lock of the target went with the transaction that opened it.
+async fn allow_autovacuum_again(the_move: &DatabaseMove, id: &str) -> Result<(), MoveError> {
+    let mut workers = the_move.workers().await?;
+    allow_autovacuum(&mut workers.target, id)
+        .await
+        .map_err(target)
 }
 
 /// Applies what is left when the source is closed.
@@ -353,16 +353,38 @@ async fn follow_to_the_end(
     add_target_foreign_keys(workers, id).await
 }
 
-/// Opens the source again, over a connection of which nothing is under way. The target is not open, and nobody
-/// else can open it: the locks of the move are held.
-async fn undo_switch(the_move: &DatabaseMove, id: &str) -> Result<(), sqlx::Error> {
-    let mut from = open(&the_move.source).await?;
-    let mut tx = begin(&mut from, id, WRITE).await?;
-    sqlx::query("UPDATE aip_move SET state = 'copying', fenced_until = NULL WHERE state = 'moved'")
-        .execute(&mut *tx)
-        .await?;
-    tx.commit().await?;
-    reopen(the_move, id).await
+/// Opens the source again, and lets everybody write. The target is not open, and nobody else can open it: the locks
+/// of the move are held, or are taken again.
+async fn undo_switch(the_move: &DatabaseMove, workers: Workers, id: &str) -> Result<(), MoveError> {
+    let (mut of_source, mut of_target) = workers.into_locks();
+    if reopen(&mut of_source, &mut of_target, id).await.is_ok() {
+        return Ok(());
+    }
+    drop((of_source, of_target));
+    let mut again = the_move.workers().await?;
+    let there = marker(&mut again.target).await.map_err(target)?;
+    if !there.is_some_and(|it| it.id == id && it.state == "receiving") {
+        return Err(MoveError::Overtaken);
+    }
+    let (mut of_source, mut of_target) = again.into_locks();
+    reopen(&mut of_source, &mut of_target, id)
+        .await
+        .map_err(source)
+}
+
+/// The same with the locks, over connections of which nothing is under way.
+async fn reopen(of_source: &mut Lock, of_target: &mut Lock, id: &str) -> Result<(), sqlx::Error> {
+    of_source.change_marker(REOPEN_SOURCE, id).await?;
+    of_source.commit().await?;
+    // It lapses by itself, should this fail.
+    if of_target
+        .change_marker(END_PAUSE_OF_TARGET, id)
+        .await
+        .is_ok()
+    {
+        let _ = of_target.commit().await;
+    }
+    Ok(())
 }
 
 async fn rows(connection: &mut PgConnection, tables: &[Table]) -> Result<u64, sqlx::Error> {
@@ -371,12 +393,4 @@ async fn rows(connection: &mut PgConnection, tables: &[Table]) -> Result<u64, sq
         rows += u64::try_from(count(connection, table).await?).unwrap_or(0);
     }
     Ok(rows)
-}
-
-/// Lets everybody write again, over connections of which nothing is under way.
-async fn reopen(the_move: &DatabaseMove, id: &str) -> Result<(), sqlx::Error> {
-    for side in [&the_move.source, &the_move.target] {
-        fence(&mut open(side).await?, id, Duration::ZERO).await?;
-    }
-    Ok(())
 }

@@ -1,6 +1,8 @@
 //! What can be said of an app on the command line.
 
+use std::error::Error;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::Duration;
 
 use aip_atproto::ServiceRef;
@@ -13,7 +15,8 @@ use aip_storage::client::{
 use aip_storage::display_uri::{DisplayUri, DisplayUris};
 use aip_storage::logout::{LogoutFormat, LogoutNotification};
 use anyhow::{Context as _, anyhow};
-use clap::ValueEnum;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use strum::IntoEnumIterator;
 
 use crate::failure::Failure;
 
@@ -29,8 +32,8 @@ pub(super) struct Changes {
     /// How the app proves who it is at the token endpoint (by default `client_secret_basic`).
     /// With a secret both `client_secret_basic` and `client_secret_post` work; `private_key_jwt`
     /// needs keys
-    #[arg(long, value_name = "METHOD")]
-    auth_method: Option<AuthMethod>,
+    #[arg(long, value_name = "METHOD", value_parser = word::<ClientAuthMethod>())]
+    auth_method: Option<ClientAuthMethod>,
     /// Whether the secret is taken by the named method only
     #[arg(long, value_name = "BOOL")]
     pin_auth_method: Option<bool>,
@@ -42,8 +45,8 @@ pub(super) struct Changes {
     jwks_uri: Option<String>,
     /// What the app may use to get tokens; may be repeated (by default `authorization_code` and
     /// `refresh_token`)
-    #[arg(long, value_name = "GRANT")]
-    grant_type: Vec<Grant>,
+    #[arg(long, value_name = "GRANT", value_parser = word::<GrantType>())]
+    grant_type: Vec<GrantType>,
     /// Where browsers may go after a logout; may be repeated; a single empty one clears the list
     #[arg(long, value_name = "URI")]
     post_logout_redirect_uri: Vec<String>,
@@ -57,8 +60,8 @@ pub(super) struct Changes {
     backchannel_logout_session_required: Option<bool>,
     /// In which form AIP tells the app: a logout token, or a security event token of the type
     /// `session-revoked` (OpenID CAEP 1.0, RFC 8935); `logout_token` by default
-    #[arg(long, value_name = "FORMAT")]
-    backchannel_logout_format: Option<LogoutForm>,
+    #[arg(long, value_name = "FORMAT", value_parser = word::<LogoutFormat>())]
+    backchannel_logout_format: Option<LogoutFormat>,
     /// Where browsers tell the app that a person has signed out (OpenID Connect Front-Channel
     /// Logout), at the host of a redirect URI; an empty one: nowhere
     #[arg(long, value_name = "URI")]
@@ -72,8 +75,8 @@ pub(super) struct Changes {
     #[arg(long)]
     scope: Option<String>,
     /// Whether it runs on a server or in a browser, or on the person's device
-    #[arg(long, value_name = "TYPE")]
-    application_type: Option<AppType>,
+    #[arg(long, value_name = "TYPE", value_parser = word::<ApplicationType>())]
+    application_type: Option<ApplicationType>,
     /// Whether an authorization without PKCE is refused; true by default
     #[arg(long, value_name = "BOOL")]
     require_pkce: Option<bool>,
@@ -85,21 +88,21 @@ pub(super) struct Changes {
     dpop_bound_access_tokens: Option<bool>,
     /// Which rules the app is held to: `fapi2` is the FAPI 2.0 Security Profile (`oauth2_1` by
     /// default)
-    #[arg(long, value_name = "PROFILE")]
-    security_profile: Option<Profile>,
+    #[arg(long, value_name = "PROFILE", value_parser = word::<SecurityProfile>())]
+    security_profile: Option<SecurityProfile>,
     /// Your own app: people are not asked for consent
     #[arg(long, value_name = "BOOL")]
     first_party: Option<bool>,
     /// How ID tokens are signed; ES256 by default. `EdDSA` needs a key that `aip keys generate` made
-    #[arg(long, value_name = "ALG")]
-    id_token_alg: Option<TokenAlg>,
+    #[arg(long, value_name = "ALG", value_parser = word::<IdTokenAlg>())]
+    id_token_alg: Option<IdTokenAlg>,
     /// How answers of userinfo are signed; by default, or with `none`, they are not
-    #[arg(long, value_name = "ALG")]
+    #[arg(long, value_name = "ALG", value_parser = userinfo_alg())]
     userinfo_alg: Option<UserinfoAlg>,
     /// What access tokens look like: `opaque`, or `jwt` (RFC 9068), which resource servers read by
     /// themselves; opaque by default
-    #[arg(long, value_name = "FORMAT")]
-    access_token_format: Option<TokenFormat>,
+    #[arg(long, value_name = "FORMAT", value_parser = word::<AccessTokenFormat>())]
+    access_token_format: Option<AccessTokenFormat>,
     /// A resource server that the app may ask access tokens for besides AIP, by its identifier
     /// (RFC 8707); may be repeated; a single empty one clears the list
     #[arg(long, value_name = "URI")]
@@ -151,75 +154,25 @@ pub(super) struct Changes {
     refresh_grace: Option<u64>,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-#[value(rename_all = "snake_case")]
-enum AuthMethod {
-    None,
-    ClientSecretBasic,
-    ClientSecretPost,
-    PrivateKeyJwt,
+/// How answers of userinfo are signed: with an algorithm, or not at all.
+#[derive(Clone, Copy)]
+struct UserinfoAlg(Option<IdTokenAlg>);
+
+/// One word of a closed list; help and errors name all of them.
+fn word<T>() -> impl TypedValueParser<Value = T>
+where
+    T: IntoEnumIterator + Into<&'static str> + FromStr + Clone + Send + Sync + 'static,
+    T::Err: Error + Send + Sync + 'static,
+{
+    let words = PossibleValuesParser::new(T::iter().map(Into::<&'static str>::into));
+    words.try_map(|word| word.parse())
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-#[value(rename_all = "snake_case")]
-enum Grant {
-    AuthorizationCode,
-    RefreshToken,
-    ClientCredentials,
-    #[value(name = "urn:ietf:params:oauth:grant-type:device_code")]
-    DeviceCode,
-    #[value(name = "urn:ietf:params:oauth:grant-type:token-exchange")]
-    TokenExchange,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-#[value(rename_all = "snake_case")]
-enum LogoutForm {
-    LogoutToken,
-    #[value(name = "caep_1_0")]
-    Caep10,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum Profile {
-    #[value(name = "oauth2_1")]
-    OAuth21,
-    #[value(name = "fapi2")]
-    Fapi2,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum AppType {
-    Web,
-    Native,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum TokenAlg {
-    #[value(name = "ES256")]
-    Es256,
-    #[value(name = "RS256")]
-    Rs256,
-    #[value(name = "EdDSA")]
-    EdDsa,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum UserinfoAlg {
-    #[value(name = "none")]
-    None,
-    #[value(name = "ES256")]
-    Es256,
-    #[value(name = "RS256")]
-    Rs256,
-    #[value(name = "EdDSA")]
-    EdDsa,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum TokenFormat {
-    Opaque,
-    Jwt,
+/// `none`, or one word of the list of algorithms.
+fn userinfo_alg() -> impl TypedValueParser<Value = UserinfoAlg> {
+    let algs = IdTokenAlg::iter().map(IdTokenAlg::as_str);
+    PossibleValuesParser::new(["none"].into_iter().chain(algs))
+        .map(|word| UserinfoAlg(word.parse().ok()))
 }
 
 /// What an app may ask for unless the operator says otherwise. A request without `scope` gets all of
@@ -264,8 +217,7 @@ impl Changes {
         };
         let grant_types = match self.grant_type.as_slice() {
             [] => base.grant_types,
-            said => GrantTypes::try_from(said.iter().copied().map(Into::into).collect::<Vec<_>>())
-                .map_err(Failure::usage)?,
+            said => GrantTypes::try_from(said.to_vec()).map_err(Failure::usage)?,
         };
         let resources = match self.resource.as_slice() {
             [] => base.resources,
@@ -283,10 +235,8 @@ impl Changes {
         };
         Ok(ClientSettings {
             name: self.name.unwrap_or(base.name),
-            application_type: self
-                .application_type
-                .map_or(base.application_type, Into::into),
-            auth_method: self.auth_method.map_or(base.auth_method, Into::into),
+            application_type: self.application_type.unwrap_or(base.application_type),
+            auth_method: self.auth_method.unwrap_or(base.auth_method),
             auth_method_pinned: self.pin_auth_method.unwrap_or(base.auth_method_pinned),
             keys: keys(
                 self.jwks_file.as_deref(),
@@ -307,7 +257,7 @@ impl Changes {
             )?,
             backchannel_logout_format: self
                 .backchannel_logout_format
-                .map_or(base.backchannel_logout_format, Into::into),
+                .unwrap_or(base.backchannel_logout_format),
             frontchannel_logout: notification(
                 self.frontchannel_logout_uri.as_deref(),
                 self.frontchannel_logout_session_required,
@@ -315,20 +265,16 @@ impl Changes {
                 "--frontchannel-logout-uri",
             )?,
             scope: scope.unwrap_or(base.scope),
-            security_profile: self
-                .security_profile
-                .map_or(base.security_profile, Into::into),
+            security_profile: self.security_profile.unwrap_or(base.security_profile),
             require_pkce: self.require_pkce.unwrap_or(base.require_pkce),
             require_par: self.require_par.unwrap_or(base.require_par),
             dpop_bound_access_tokens: self
                 .dpop_bound_access_tokens
                 .unwrap_or(base.dpop_bound_access_tokens),
             first_party: self.first_party.unwrap_or(base.first_party),
-            id_token_alg: self.id_token_alg.map_or(base.id_token_alg, Into::into),
-            userinfo_alg: self.userinfo_alg.map_or(base.userinfo_alg, Into::into),
-            access_token_format: self
-                .access_token_format
-                .map_or(base.access_token_format, Into::into),
+            id_token_alg: self.id_token_alg.unwrap_or(base.id_token_alg),
+            userinfo_alg: self.userinfo_alg.map_or(base.userinfo_alg, |it| it.0),
+            access_token_format: self.access_token_format.unwrap_or(base.access_token_format),
             resources,
             resource_server,
             claims_in_id_token: self.claims_in_id_token.unwrap_or(base.claims_in_id_token),
@@ -347,86 +293,6 @@ impl Changes {
             refresh_token_ttl: seconds(self.refresh_token_ttl, base.refresh_token_ttl),
             refresh_grace: seconds(self.refresh_grace, base.refresh_grace),
         })
-    }
-}
-
-impl From<AuthMethod> for ClientAuthMethod {
-    fn from(method: AuthMethod) -> Self {
-        match method {
-            AuthMethod::None => Self::None,
-            AuthMethod::ClientSecretBasic => Self::SecretBasic,
-            AuthMethod::ClientSecretPost => Self::SecretPost,
-            AuthMethod::PrivateKeyJwt => Self::PrivateKeyJwt,
-        }
-    }
-}
-
-impl From<Grant> for GrantType {
-    fn from(grant: Grant) -> Self {
-        match grant {
-            Grant::AuthorizationCode => Self::AuthorizationCode,
-            Grant::RefreshToken => Self::RefreshToken,
-            Grant::ClientCredentials => Self::ClientCredentials,
-            Grant::DeviceCode => Self::DeviceCode,
-            Grant::TokenExchange => Self::TokenExchange,
-        }
-    }
-}
-
-impl From<LogoutForm> for LogoutFormat {
-    fn from(form: LogoutForm) -> Self {
-        match form {
-            LogoutForm::LogoutToken => Self::LogoutToken,
-            LogoutForm::Caep10 => Self::Caep10,
-        }
-    }
-}
-
-impl From<Profile> for SecurityProfile {
-    fn from(profile: Profile) -> Self {
-        match profile {
-            Profile::OAuth21 => Self::OAuth21,
-            Profile::Fapi2 => Self::Fapi2,
-        }
-    }
-}
-
-impl From<AppType> for ApplicationType {
-    fn from(kind: AppType) -> Self {
-        match kind {
-            AppType::Web => Self::Web,
-            AppType::Native => Self::Native,
-        }
-    }
-}
-
-impl From<TokenAlg> for IdTokenAlg {
-    fn from(alg: TokenAlg) -> Self {
-        match alg {
-            TokenAlg::Es256 => Self::Es256,
-            TokenAlg::Rs256 => Self::Rs256,
-            TokenAlg::EdDsa => Self::EdDsa,
-        }
-    }
-}
-
-impl From<UserinfoAlg> for Option<IdTokenAlg> {
-    fn from(alg: UserinfoAlg) -> Self {
-        match alg {
-            UserinfoAlg::None => None,
-            UserinfoAlg::Es256 => Some(IdTokenAlg::Es256),
-            UserinfoAlg::Rs256 => Some(IdTokenAlg::Rs256),
-            UserinfoAlg::EdDsa => Some(IdTokenAlg::EdDsa),
-        }
-    }
-}
-
-impl From<TokenFormat> for AccessTokenFormat {
-    fn from(format: TokenFormat) -> Self {
-        match format {
-            TokenFormat::Opaque => Self::Opaque,
-            TokenFormat::Jwt => Self::Jwt,
-        }
     }
 }
 

@@ -102,7 +102,17 @@ pub(super) async fn run_action(
         Action::Create(Create { uses, expires }) => {
             let lives = Duration::from_hours(24) * expires;
             let (token, secret) = server.create_initial_token(uses, lives).await?;
-            created(&PrintedToken::of(&token, Some(&secret)), loaded, format)
+            let Err(error) = print_once(&PrintedToken::of(&token, Some(&secret)), format) else {
+                next_steps(loaded);
+                return Ok(());
+            };
+            // Nobody has it.
+            let deleted = server.storage.delete_initial_token(token.id).await;
+            let rest = deleted.map_or_else(
+                |why| format!("It is good until it expires, as it could not be deleted: {why}"),
+                |_| "It was deleted; run the command again".to_owned(),
+            );
+            Err(anyhow!("the token was made, and could not be printed: {error}. {rest}").into())
         }
         Action::List => {
             let now = server.clock.now();
@@ -125,20 +135,20 @@ pub(super) async fn run_action(
     }
 }
 
-fn created(shown: &PrintedToken, loaded: &LoadedConfig, format: Format) -> Result<(), Failure> {
-    if format == Format::Json {
-        output::json(shown)?;
-    } else {
-        output::members(&[
-            ("id", shown.id.clone()),
-            (
-                "initial_access_token",
-                shown.initial_access_token.clone().unwrap_or_default(),
-            ),
-            ("uses_left", shown.uses_left.to_string()),
-            ("expires_at", shown.expires_at.clone()),
-        ])?;
-    }
+fn print_once(shown: &PrintedToken, format: Format) -> anyhow::Result<()> {
+    let members = [
+        ("id", shown.id.clone()),
+        (
+            "initial_access_token",
+            shown.initial_access_token.clone().unwrap_or_default(),
+        ),
+        ("uses_left", shown.uses_left.to_string()),
+        ("expires_at", shown.expires_at.clone()),
+    ];
+    output::once(format, shown, &members)
+}
+
+fn next_steps(loaded: &LoadedConfig) {
     output::print_status("The token is shown this once; AIP keeps only a hash of it.");
     if loaded.config.clients.registration == ClientRegistration::Off {
         output::print_status(
@@ -146,5 +156,4 @@ fn created(shown: &PrintedToken, loaded: &LoadedConfig, format: Format) -> Resul
              AIP_CLIENT_REGISTRATION=token.",
         );
     }
-    Ok(())
 }

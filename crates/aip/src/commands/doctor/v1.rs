@@ -2,8 +2,8 @@
 
 use aip_atproto::Origin;
 use aip_config::Compat;
+use aip_http::is_at_origins;
 use aip_storage::client::{ClientId, ClientSettings};
-use url::Url;
 
 use super::finding::Finding;
 use super::installation::Installation;
@@ -35,14 +35,6 @@ pub(super) async fn client(installation: &Installation) -> Finding {
         }
         Err(error) => Finding::fail(error.to_string(), "see the check of the database"),
     }
-}
-
-/// Whether a sign-in may end at this URL: at every one if there are no origins.
-fn is_at(origins: &[Origin], url: &str) -> bool {
-    let origin = Url::parse(url)
-        .ok()
-        .and_then(|url| Origin::parse(&url.origin().ascii_serialization()).ok());
-    origins.is_empty() || origin.is_some_and(|origin| origins.contains(&origin))
 }
 
 fn judge(
@@ -84,14 +76,16 @@ fn judge(
     let elsewhere = configured
         .into_iter()
         .flatten()
-        .find(|it| !is_at(origins, it));
+        .find(|it| !is_at_origins(origins, it));
     if let Some(destination) = elsewhere {
         return Finding::fail(
             format!("the destination `{destination}` is at no origin of compat.v1_origins"),
             "add its origin to compat.v1_origins, or correct the destination",
         );
     }
-    let elsewhere = registered.iter().find(|it| !is_at(origins, it.as_str()));
+    let elsewhere = registered
+        .iter()
+        .find(|it| !is_at_origins(origins, it.as_str()));
     if let Some(uri) = elsewhere {
         let uri = uri.as_str();
         return Finding::warn(

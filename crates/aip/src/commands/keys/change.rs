@@ -225,14 +225,15 @@ async fn end_bound_sessions(unwanted: &RetireOrRemove, runtime: &Runtime) -> Res
     end_sessions(kid, storage).await
 }
 
-/// Ends every session that is bound to the key, and forgets the devices whose own ones are. Without the key
-/// no PDS can be told.
+/// Ends every session that is bound to the key, and forgets the held ones and the devices whose own ones are.
+/// Without the key no PDS can be told.
 async fn end_sessions(kid: &str, storage: &dyn Storage) -> Result<u64, Failure> {
     let is_bound = |session: &UpstreamSession| match &session.credential {
         Credential::OAuth(oauth) => oauth.client_key_id.as_deref() == Some(kid),
         Credential::AppPassword(_) => false,
     };
     let mut ended = storage.forget_assertion_keys(kid).await?;
+    ended += storage.forget_held_sessions(kid).await?;
     let mut after = None;
     loop {
         let page = storage

@@ -5,12 +5,14 @@ mod reload;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aip_base::supervise;
 use aip_config::{LoadedConfig, LogFormat};
 use aip_http::internal_router;
 use aip_listen::{Drained, Lifecycle, ListenConfig, Server, SignalHooks, Signals, Stage};
 use aip_telemetry::Telemetry;
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use tokio::sync::Notify;
+use tokio::task::JoinError;
 
 use self::reload::Reloader;
 use crate::app::pinned_keys;
@@ -110,12 +112,15 @@ async fn serve(
     if let Some(tls) = &tls {
         public = public.with_tls(Arc::clone(tls));
         let followed = Arc::clone(tls);
-        tokio::spawn(async move { followed.follow_files(TLS_INTERVAL).await });
+        tokio::spawn(async move {
+            let follow = || followed.follow_files(TLS_INTERVAL);
+            supervise("certificate files", follow).await;
+        });
     }
     public = public.with_handlers(application.handlers.clone());
     let public_at = public.local_addr();
     let internal_at = internal.local_addr();
-    let rounds = application.start_background_tasks();
+    let mut rounds = application.start_background_tasks();
 
     // Before anybody is answered: who sees the server may end it, and that must drain.
     let signals = Signals::install().context("signals cannot be watched")?;
@@ -123,7 +128,7 @@ async fn serve(
     let probes = internal_router(Arc::clone(&application.health), move || metrics.render());
     // Probes answer until the very end of the drain.
     let (probes_end, probes_ended) = tokio::sync::oneshot::channel::<()>();
-    let internal = tokio::spawn(internal.run(probes, async move { drop(probes_ended.await) }));
+    let mut internal = tokio::spawn(internal.run(probes, async move { drop(probes_ended.await) }));
     let draining = life.clone();
     let public = tokio::spawn(public.run(application.public.clone(), async move {
         draining.reached(Stage::Draining).await;
@@ -155,24 +160,40 @@ async fn serve(
         keys_from_outside: loaded.config.keys.json_web_keys.is_some(),
         log: telemetry.log().clone(),
     };
-    tokio::select! {
+    let failed = tokio::select! {
         // Returns when told twice: then nothing is waited for.
         signal = signals.watch(&life, &hooks) => return Err(Failure::Signalled(signal)),
         drained = public => {
             let drained = drained.context("the public listener failed")?;
             let Drained { cut, unfinished_handlers } = drained;
             tracing::info!(cut, unfinished_handlers, "public listener drained");
+            None
         }
-        () = reloading.reload_when_notified(&asked) => {}
-    }
+        () = reloading.reload_when_notified(&asked) => None,
+        // Neither ends by itself. A process without one of them looks alive and is not: whoever started it is
+        // to start it again.
+        ended = &mut internal => Some(why_ended("the internal listener", ended)),
+        ended = &mut rounds => Some(why_ended("the background tasks", ended)),
+    };
     rounds.abort();
     let unfinished = application.keeper.drain(KEEPER_DRAIN).await;
     if unfinished > 0 {
         tracing::error!(unfinished, "shutdown timed out with refreshes in progress");
+    }
+    // A refresh that was cut off would have spent its token.
+    if let Some(error) = failed {
+        return Err(error.into());
     }
     drop(probes_end);
     internal.await.context("the internal listener failed")?;
     runtime.database.close().await;
     tracing::info!("stopped");
     Ok(())
+}
+
+fn why_ended<T>(what: &str, ended: Result<T, JoinError>) -> anyhow::Error {
+    match ended {
+        Ok(_) => anyhow!("{what} ended"),
+        Err(error) => anyhow::Error::new(error).context(format!("{what} failed")),
+    }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aip_config::LoadedConfig;
-use aip_keys::{KeyRing, KeySet, MasterKeys, Sealer};
+use aip_keys::{KeyRing, KeySet, KeySetError, MasterKeys, ReplaceError, Sealer};
 use aip_listen::Tls;
 use aip_storage::Storage;
 use aip_telemetry::LogHandle;
@@ -141,7 +141,19 @@ impl Reloader<'_> {
     async fn key_set(&self, loaded: &LoadedConfig) {
         match self.reload_key_set(loaded).await {
             Ok(keys) => tracing::info!(keys, "key set reloaded"),
-            Err(error) => log_refused_key_set(&Failure::Failed(error).to_string()),
+            Err(error) => {
+                let failure = Failure::Failed(error);
+                self.note_vanished_key(&failure);
+                log_refused_key_set(&failure.to_string());
+            }
+        }
+    }
+
+    /// A server whose key has vanished where keys are given from outside should get no requests: others may be
+    /// without it already, and it will be at its next start. A file that cannot be read says nothing of that.
+    fn note_vanished_key(&self, failure: &Failure) {
+        if self.keys_from_outside && has_vanished(failure) {
+            self.keys.set_problem(Some(failure.to_string()));
         }
     }
 
@@ -184,6 +196,7 @@ impl Reloader<'_> {
                 tracing::info!(keys, "key set reloaded");
             }
             Err(failure) => {
+                self.note_vanished_key(&failure);
                 let refused = failure.to_string();
                 if last_logged.as_ref() != Some(&refused) {
                     log_refused_key_set(&refused);
@@ -192,6 +205,21 @@ impl Reloader<'_> {
             }
         }
     }
+}
+
+/// Whether a key set lacks the key that signs.
+fn has_vanished(failure: &Failure) -> bool {
+    let Failure::Failed(error) = failure else {
+        return false;
+    };
+    error.chain().any(|cause| {
+        let of_set = cause.downcast_ref::<KeySetError>();
+        let named = matches!(
+            of_set,
+            Some(KeySetError::NotUpstream { .. } | KeySetError::NoUpstream)
+        );
+        named || cause.is::<ReplaceError>()
+    })
 }
 
 fn log_refused_key_set(error: &str) {

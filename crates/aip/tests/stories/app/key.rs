@@ -24,7 +24,11 @@ impl App<'_> {
 
     /// The same app with its tokens bound to a new key of that algorithm.
     pub(crate) fn with_dpop_of(self, alg: Alg) -> Self {
-        let key = SigningKey::generate(alg, None).unwrap();
+        self.with_dpop_key(SigningKey::generate(alg, None).unwrap())
+    }
+
+    /// The same app with its tokens bound to that key.
+    pub(crate) fn with_dpop_key(self, key: SigningKey) -> Self {
         let json = key.to_private_jwk_json().unwrap();
         self.world
             .secrets

@@ -17,6 +17,7 @@ use crate::world::World;
 on_both_engines!(
     a_row_that_makes_no_sense_is_named_and_the_rest_is_taken,
     apps_with_more_scopes_than_one_may_have_are_named_and_each_costs_the_same,
+    of_many_tokens_of_a_session_the_newest_are_taken_and_the_others_are_named,
 );
 
 /// Changes a row of `atp_oauth_sessions`, `access_tokens` and `refresh_tokens` each.
@@ -97,6 +98,9 @@ const CLIENTS: &[(&str, Change)] = &[
     ("there is no client_secret", |it| {
         it["client_secret"] = json!(null);
     }),
+    ("there is no client_secret", |it| {
+        it["client_secret"] = json!("");
+    }),
     ("redirect URI", |it| {
         it["redirect_uris"] = json!(["/callback"]);
     }),
@@ -147,6 +151,39 @@ async fn apps_with_more_scopes_than_one_may_have_are_named_and_each_costs_the_sa
         assert_eq!(row.reason, Reason::ClientRefused);
         assert!(row.detail.contains("4096 bytes of scopes"), "{row:?}");
     }
+    assert_eq!(v2.finish().await.released, 1);
+    Tokens::of(&v2.app().refresh(&good.refresh).await);
+}
+
+async fn of_many_tokens_of_a_session_the_newest_are_taken_and_the_others_are_named(world: &World) {
+    let v2 = V2::begin(world).await;
+    let good = v2.sign_in(&world.alice().did).await;
+    // With the one that there is, 100 access tokens and 103 refresh tokens.
+    for (table, row, more) in [
+        ("access_tokens", v2.access_row(&good), 99),
+        ("refresh_tokens", v2.refresh_row(&good), 102),
+    ] {
+        let older = format!(
+            "INSERT INTO {table} SELECT made.* FROM generate_series(1, {more}) n,
+                 jsonb_populate_record(NULL::{table}, '{row}'::jsonb || jsonb_build_object(
+                     'token', rpad(n::text, 43, 'A'),
+                     'created_at', '{now}'::timestamptz - n * interval '1 second')) made",
+            now = v2.at(Duration::ZERO).as_str().unwrap()
+        );
+        v2.run(&older).await;
+    }
+    let report = v2.run_import(Mode::Hold).await;
+    let named: Vec<_> = report.left_out.iter().collect();
+    assert_eq!(named.len(), 1, "{named:?}");
+    assert_eq!(
+        (named[0].table, named[0].reason),
+        ("refresh_tokens", Reason::OlderTokens)
+    );
+    assert!(named[0].detail.starts_with("3 tokens"), "{named:?}");
+    assert_eq!(
+        (report.access_tokens_taken, report.refresh_tokens_taken),
+        (100, 100)
+    );
     assert_eq!(v2.finish().await.released, 1);
     Tokens::of(&v2.app().refresh(&good.refresh).await);
 }

@@ -123,7 +123,7 @@ pub(super) async fn start(
             vec![PROXIES.parse().unwrap()],
             HeaderName::from_static("x-forwarded-for"),
         ),
-        ..AppConfig::new(Origin::parse(BASE).unwrap(), scopes, resolver)
+        ..AppConfig::new(BASE.parse().unwrap(), scopes, resolver)
     };
     change(&mut config);
     let following = config.events.clone().map(|server| Following {
