@@ -54,15 +54,17 @@ async fn a_mirror_that_is_behind_moves_no_session_and_signs_nobody_in(world: &Wo
     let handle = world.bob().handle.as_str();
     let page = browser.sign_in_as(&login, handle).await;
     assert!(page.stayed() && page.has_form("login"), "{page:?}");
-    // What is told of others is as good as it can be.
-    let resolve = async || {
-        let path = format!("/api/atprotocol/resolve?subject={}", alice.did);
+    // What is told of others is as good as it can be: the mirror's word, unless the authority has said otherwise.
+    let resolve = async |did: &aip_atproto::Did| {
+        let path = format!("/api/atprotocol/resolve?subject={did}");
         let call = app.call(&Method::GET, &path, &tokens.access, &[], Bytes::new());
         call.await.ok()["identities"][0]["pds"].clone()
     };
-    assert_eq!(resolve().await, OLD_PDS);
+    assert_eq!(resolve(&alice.did).await, world.pds().origin());
+    assert_eq!(resolve(&world.bob().did).await, OLD_PDS);
     world.sandbox.plc.come_up().await.unwrap();
     world.pass(Duration::from_mins(2));
     app.query(&tokens.access, GET_SESSION).await.ok();
-    assert_eq!(resolve().await, world.pds().origin());
+    app.sign_in(&world.browser(), world.bob()).await;
+    assert_eq!(resolve(&world.bob().did).await, world.pds().origin());
 }

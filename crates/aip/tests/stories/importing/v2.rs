@@ -17,7 +17,7 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection};
 
 use crate::app::App;
-use crate::world::{BASE, KEYS, World};
+use crate::world::{BASE, KEYS, World, until};
 
 pub(super) const CLIENT: &str = "18841372-4202-41bf-89a4-e58d29f206ac";
 pub(super) const SECRET: &str = "j1soqSORIeJozwGYSOywA8LVjckX2Kd8kODQU0g_Jjw";
@@ -262,6 +262,8 @@ impl<'w> V2<'w> {
 
     /// As [`FINISH`], when nothing of this story is connected any more.
     pub(super) async fn finish(&self) -> Report {
+        let nobody = async || self.connections().await == 0;
+        until("nobody is connected", nobody).await;
         self.run_import(FINISH).await
     }
 
@@ -277,12 +279,16 @@ pub(super) const FINISH: Mode = Mode::Finish {
 };
 
 impl V2<'_> {
-    /// How many are connected to it.
+    /// How many are connected to it. Asked from another database, as whoever looks is connected for a moment
+    /// longer than it takes.
     pub(super) async fn connections(&self) -> usize {
-        let mut connection = connect(&self.url).await;
-        let others = "SELECT pid FROM pg_stat_activity
-             WHERE datname = current_database() AND pid <> pg_backend_pid()";
-        let rows = sqlx::raw_sql(others).fetch_all(&mut connection).await;
+        let options = PgConnectOptions::from_str(&self.url).unwrap();
+        let name = options.get_database().unwrap().to_owned();
+        let options = options.database("postgres").disable_statement_logging();
+        let mut connection = options.connect().await.unwrap();
+        let those = format!("SELECT pid FROM pg_stat_activity WHERE datname = '{name}'");
+        let rows = sqlx::raw_sql(AssertSqlSafe(those));
+        let rows = rows.fetch_all(&mut connection).await;
         connection.close().await.unwrap();
         rows.unwrap().len()
     }
