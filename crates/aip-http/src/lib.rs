@@ -15,6 +15,7 @@ mod browser;
 mod caller;
 mod cookies;
 mod csrf;
+mod device_facts;
 mod display_text;
 mod endpoint;
 mod endpoints;

@@ -17,6 +17,7 @@ use http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue};
 use url::Url;
 
 use crate::assets::{ICON, STYLE};
+use crate::device_facts::DeviceFacts;
 use crate::display_text::printable_excerpt;
 
 /// What a page may load and be framed by.
@@ -108,6 +109,8 @@ pub(crate) struct ConsentPage<'a> {
     pub(crate) document_host: Option<&'a str>,
     /// Where the person goes afterwards; `None` if the app is on another device.
     pub(crate) destination: Option<&'a str>,
+    /// The device that it is for.
+    pub(crate) device: Option<&'a DeviceFacts>,
     pub(crate) account: &'a AccountName,
     pub(crate) reason: &'a str,
     /// The account that was asked for, if the person chose another one at their host.

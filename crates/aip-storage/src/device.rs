@@ -37,6 +37,10 @@ pub struct DeviceAuthorization {
     pub asked: ScopeSet,
     /// The resource servers that it asks for; none: AIP alone.
     pub resources: ResourceList,
+    /// The network that it asked from: an IPv4 address, or an IPv6 network of 64 bits. For the person who is
+    /// to decide (RFC 8628 §5.4), and forgotten when they have. `None`: a release that did not note it stored
+    /// this.
+    pub asked_from: Option<String>,
     /// How long it must wait between two polls.
     pub interval: Duration,
     /// When it expires.

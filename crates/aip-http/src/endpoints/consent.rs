@@ -16,6 +16,7 @@ use url::Url;
 use crate::api_error::ApiError;
 use crate::browser::Browser;
 use crate::csrf::{Purpose, no_cookie};
+use crate::device_facts::DeviceFacts;
 use crate::flow::Pending;
 use crate::hash_text::request_name;
 use crate::incoming_request::IncomingRequest;
@@ -50,6 +51,7 @@ pub(super) async fn handle(
     };
     if !incoming.is_post() {
         let instead_of = params.get("instead_of").and_then(|it| Did::parse(it).ok());
+        let device = app.device_facts(incoming, &pending).await?;
         return Ok(show(
             app,
             &browser,
@@ -57,6 +59,7 @@ pub(super) async fn handle(
             who,
             purpose,
             instead_of.as_ref(),
+            device.as_ref(),
         ));
     }
     app.check_csrf(incoming, &params, &browser, purpose)?;
@@ -125,6 +128,7 @@ fn show(
     who: &SignedIn,
     purpose: Purpose<'_>,
     instead_of: Option<&Did>,
+    device: Option<&DeviceFacts>,
 ) -> Response {
     let granted = pending.granted_scope();
     let reason = match pending.consent_reason(&granted) {
@@ -153,6 +157,7 @@ fn show(
         client_id: pending.client.id.as_str(),
         document_host: document_host.as_deref(),
         destination: destination.as_deref(),
+        device,
         account: &account,
         reason,
         instead_of: instead_of.map(Did::as_str),

@@ -81,5 +81,6 @@ async fn authorize(
     } else {
         app.count(DEVICE_CODES_PER_NETWORK, incoming).await?;
     }
-    Ok(app.server().authorize_device(checked).await?)
+    let network = app.caller(incoming).network();
+    Ok(app.server().authorize_device(checked, network).await?)
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aip_atproto::ScopeSet;
-use aip_base::Rng;
+use aip_base::{Rng, Timestamp};
 use aip_keys::{TokenHash, TokenKind};
 use aip_storage::StorageError;
 use aip_storage::client::{Client, GrantType};
@@ -62,6 +62,15 @@ pub struct DeviceResponse {
     pub interval: u64,
 }
 
+/// When and from where a device asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceOrigin {
+    /// When.
+    pub asked_at: Timestamp,
+    /// From which network, as [`DeviceAuthorization::asked_from`].
+    pub asked_from: Option<String>,
+}
+
 impl CheckedDevice {
     /// The app on the device.
     pub fn client(&self) -> &Client {
@@ -102,10 +111,11 @@ impl AuthorizationServer {
         })
     }
 
-    /// Stores what a device asks for, and makes its codes.
+    /// Stores what a device asks for from the network `asked_from`, and makes its codes.
     pub async fn authorize_device(
         &self,
         checked: CheckedDevice,
+        asked_from: String,
     ) -> Result<DeviceResponse, StorageError> {
         for _ in 0..USER_CODE_TRIES {
             let device_code = TokenKind::DeviceCode.mint(&*self.rng);
@@ -117,6 +127,7 @@ impl AuthorizationServer {
                 scope: checked.scope.clone(),
                 asked: checked.asked.clone(),
                 resources: checked.resources.clone(),
+                asked_from: Some(asked_from.clone()),
                 interval: POLL_INTERVAL,
                 expires_at: self.clock.now() + DEVICE_TTL,
             };
@@ -181,6 +192,20 @@ impl AuthorizationServer {
                 resources: found.resources,
             },
             source: RequestSource::Device(*code),
+        }))
+    }
+
+    /// When and from where the device of that code asked, for the person who is to allow it (RFC 8628
+    /// §5.4). `None`: it is decided or expired.
+    pub async fn device_origin(
+        &self,
+        code: &TokenHash,
+    ) -> Result<Option<DeviceOrigin>, StorageError> {
+        let found = self.storage.undecided_device(code, self.clock.now());
+        Ok(found.await?.map(|found| DeviceOrigin {
+            // Until somebody decides, it expires that long after it asked.
+            asked_at: found.expires_at - DEVICE_TTL,
+            asked_from: found.asked_from,
         }))
     }
 

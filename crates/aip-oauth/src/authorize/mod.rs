@@ -25,7 +25,7 @@ use aip_storage::subject::Subject;
 
 use self::checks::RequestedScope;
 use self::claims_parameter::ClaimsParameter;
-pub use self::device::{CheckedDevice, DeviceResponse};
+pub use self::device::{CheckedDevice, DeviceOrigin, DeviceResponse};
 pub use self::error::{AuthorizeError, ClientRequestError, PageError, Refusal, RefusalCode};
 pub use self::pushed::{CheckedPush, PushedResponse};
 use crate::AuthorizationServer;

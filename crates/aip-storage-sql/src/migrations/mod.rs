@@ -85,6 +85,7 @@ const MIGRATIONS: &[Migration] = migrations! {
     25 "upstream documents" in "0025_upstream_documents";
     26 "index of exchanged tokens" in each "0026_access_tokens_delegation" builds "access_tokens_delegation";
     27 "client settings" in each "0027_client_settings";
+    28 "networks of devices" in "0028_networks_of_devices";
 };
 
 /// The migrations of SQLite, in order.

@@ -18,7 +18,7 @@ use super::{DbConnection, Store};
 /// The columns that [`read_authorization`] reads.
 macro_rules! device_columns {
     () => {
-        "code, user_code, client_id, scope, asked, resources, poll_interval, expires_at"
+        "code, user_code, client_id, scope, asked, resources, asked_from, poll_interval, expires_at"
     };
 }
 
@@ -34,13 +34,13 @@ impl DeviceCodes for Store {
     async fn put_device_code(&self, asked: &DeviceAuthorization) -> Result<bool, StorageError> {
         let stored = sql("INSERT INTO device_codes
                  (code, user_code, client_id, scope, asked, poll_interval, expires_at,
-                  next_poll_at, slowed, refused, resources)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, 0, FALSE, FALSE, $8)
+                  next_poll_at, slowed, refused, resources, asked_from)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, 0, FALSE, FALSE, $8, $9)
              ON CONFLICT DO NOTHING")
         .bind((&asked.code, &asked.user_code, &asked.client_id))
         .bind((&asked.scope, &asked.asked))
         .bind((&asked.interval, &asked.expires_at))
-        .bind(&asked.resources.if_any())
+        .bind((&asked.resources.if_any(), &asked.asked_from))
         .execute(self.writer())
         .await?;
         Ok(stored == 1)
@@ -198,7 +198,7 @@ pub(super) async fn allow(
 ) -> Result<bool, StorageError> {
     let now = grant.created_at;
     let allowed = sql(concat!(
-        "UPDATE device_codes SET grant_id = $3,
+        "UPDATE device_codes SET grant_id = $3, asked_from = NULL,
              expires_at = CASE WHEN expires_at < $5 THEN $5 ELSE expires_at END
          WHERE code = $1 AND client_id = $2 AND expires_at > $4 AND",
         is_undecided!()
@@ -217,7 +217,8 @@ pub(super) async fn refuse(
     now: Timestamp,
 ) -> Result<bool, StorageError> {
     let refused = sql(concat!(
-        "UPDATE device_codes SET refused = TRUE WHERE code = $1 AND expires_at > $2 AND",
+        "UPDATE device_codes SET refused = TRUE, asked_from = NULL
+         WHERE code = $1 AND expires_at > $2 AND",
         is_undecided!()
     ))
     .bind((code, &now))
@@ -236,6 +237,7 @@ fn read_authorization(row: &Row) -> Result<DeviceAuthorization, StorageError> {
         scope: fields.get("scope")?,
         asked: fields.get("asked")?,
         resources: resources.unwrap_or_default(),
+        asked_from: fields.get("asked_from")?,
         interval: fields.get("poll_interval")?,
         expires_at: fields.get("expires_at")?,
     })

@@ -25,6 +25,7 @@ super::on_both_engines_and_behind_a_pooler!(
     a_code_is_for_its_client_and_for_its_time,
     a_device_has_time_to_fetch_what_was_allowed_at_the_last_moment,
     a_grant_that_no_device_fetched_ends,
+    the_network_of_a_device_is_forgotten_when_somebody_decides,
 );
 
 const DENIED: &str = "access_denied";
@@ -260,4 +261,40 @@ async fn a_grant_that_no_device_fetched_ends(world: World) {
     assert_eq!(ended(NOW + 2 * DAY).await, 1);
     storage.purge_expired(NOW + 2 * DAY, 10).await.unwrap();
     assert_eq!(kept().await, "0");
+}
+
+async fn the_network_of_a_device_is_forgotten_when_somebody_decides(world: World) {
+    let client = world.client("app").await;
+    let networks =
+        "SELECT asked_from FROM device_codes WHERE asked_from IS NOT NULL ORDER BY asked_from";
+    let mut unknown = new_device(&client);
+    unknown.asked_from = None;
+    let mut waiting_on = Vec::new();
+    for network in ["192.0.2.1", "192.0.2.2", "192.0.2.3"] {
+        let mut device = new_device(&client);
+        device.asked_from = Some(network.to_owned());
+        waiting_on.push(device);
+    }
+    for device in waiting_on.iter().chain([&unknown]) {
+        assert!(world.storage.put_device_code(device).await.unwrap());
+        let found = world.storage.undecided_device(&device.code, NOW).await;
+        assert_eq!(found.unwrap().as_ref(), Some(device));
+    }
+    let [allowed, refused, undecided] = waiting_on.as_slice() else {
+        panic!("{waiting_on:?}");
+    };
+    let yes = yes_to(&world, allowed).await;
+    let approved = world.storage.approve(&yes).await.unwrap();
+    assert_eq!(approved, Approve::Approved);
+    let kept = ["192.0.2.2", "192.0.2.3"];
+    assert_eq!(world.strings(networks).await, kept);
+    let no = world.storage.refuse_device(&refused.code, NOW).await;
+    assert!(no.unwrap());
+    assert_eq!(world.strings(networks).await, ["192.0.2.3"]);
+    // Nobody decided: a day after its end.
+    let purge = async |now| world.storage.purge_expired(now, 10).await.unwrap();
+    purge(undecided.expires_at + DAY - SECOND).await;
+    assert_eq!(world.strings(networks).await, ["192.0.2.3"]);
+    purge(undecided.expires_at + DAY).await;
+    assert!(world.strings(networks).await.is_empty());
 }

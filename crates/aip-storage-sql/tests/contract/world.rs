@@ -402,6 +402,7 @@ pub(crate) fn new_device(client: &ClientId) -> DeviceAuthorization {
         scope: scope("atproto"),
         asked: scope("atproto transition:generic"),
         resources: ResourceList::default(),
+        asked_from: Some("2001:db8:1:2::/64".to_owned()),
         interval: 5 * SECOND,
         expires_at: NOW + HOUR,
     }

@@ -34,6 +34,7 @@ on_both_engines!(
     a_client_that_may_not_use_devices_is_refused,
     devices_of_public_clients_are_limited_by_network,
     the_tokens_of_a_device_with_a_key_are_bound_to_it,
+    the_person_is_told_when_and_from_where_the_device_asked,
 );
 
 const PATH: &str = "/oauth/device_authorization";
@@ -60,6 +61,17 @@ async fn device_app(world: &World, is_public: bool) -> App<'_> {
 
 async fn ask(app: &App<'_>) -> Codes {
     codes(app, &app.post(PATH, &[("scope", SCOPE)]).await)
+}
+
+/// A device of a public app asks, and the proxy says where it is.
+async fn ask_from(app: &App<'_>, network: &str) -> Answer {
+    let form = [("client_id", app.id.as_str()), ("scope", SCOPE)];
+    let request = Request::post(format!("{BASE}{PATH}"))
+        .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
+        .header("x-forwarded-for", network);
+    let body = serde_urlencoded::to_string(form).unwrap();
+    let request = request.body(Bytes::from(body)).unwrap();
+    app.world.send(request).await
 }
 
 #[track_caller]
@@ -443,22 +455,14 @@ async fn a_client_that_may_not_use_devices_is_refused(world: &World) {
 
 async fn devices_of_public_clients_are_limited_by_network(world: &World) {
     let app = device_app(world, true).await;
-    let ask_from = async |network: &str| {
-        let form = [("client_id", app.id.as_str()), ("scope", "atproto")];
-        let request = Request::post(format!("{BASE}{PATH}"))
-            .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
-            .header("x-forwarded-for", network);
-        let body = serde_urlencoded::to_string(form).unwrap();
-        world.send(request.body(Bytes::from(body)).unwrap()).await
-    };
     for _ in 0..20 {
-        codes(&app, &ask_from("203.0.113.9").await);
+        codes(&app, &ask_from(&app, "203.0.113.9").await);
     }
-    let refused = ask_from("203.0.113.9").await;
+    let refused = ask_from(&app, "203.0.113.9").await;
     refused
         .expect(429, "temporarily_unavailable")
         .logged("over the limit `device_codes`");
-    codes(&app, &ask_from("203.0.113.10").await);
+    codes(&app, &ask_from(&app, "203.0.113.10").await);
     assert_eq!(world.state().await.count("device_codes"), 21);
 }
 
@@ -480,4 +484,78 @@ async fn the_tokens_of_a_device_with_a_key_are_bound_to_it(world: &World) {
         .refresh(&tokens.refresh)
         .await
         .expect(400, "invalid_grant");
+}
+
+async fn the_person_is_told_when_and_from_where_the_device_asked(world: &World) {
+    const HERE: &str = "The network that you use now.";
+    const THERE: &str = "The network with this address.";
+    const ONLY_IF: &str = "Allow it only if it is your device, and if that is where it is.";
+    let app = device_app(world, true).await;
+    let forget = async |network: &str| {
+        let write = format!("UPDATE device_codes SET asked_from = {network}");
+        world.texts(&write).await;
+    };
+    for (device, shown, people) in [
+        (
+            "203.0.113.9",
+            "<code>203.0.113.9</code>",
+            vec![
+                ("203.0.113.9", HERE),
+                ("203.0.113.10", THERE),
+                ("2001:db8:1:2::1", THERE),
+            ],
+        ),
+        (
+            "2001:db8:1:2:3:4:5:6",
+            "<code>2001:db8:1:2::/64</code>",
+            vec![
+                ("2001:db8:1:2::1", HERE),
+                ("2001:db8:1:3::1", THERE),
+                ("203.0.113.9", THERE),
+            ],
+        ),
+        // What it says of itself is left of what the proxy saw.
+        (
+            "203.0.113.9, 198.51.100.7",
+            "<code>198.51.100.7</code>",
+            vec![("203.0.113.9", THERE), ("198.51.100.7", HERE)],
+        ),
+        // Behind a gateway everybody has its address.
+        (
+            "10.0.0.1",
+            "<code>10.0.0.1</code>",
+            vec![("10.0.0.1", THERE), ("203.0.113.9", THERE)],
+        ),
+    ] {
+        let codes = codes(&app, &ask_from(&app, device).await);
+        let browser = world.browser();
+        let page = consent(&browser, world, &codes).await;
+        let name = page.form("consent").field("request").unwrap().to_owned();
+        let url = format!("{BASE}/consent?request={name}");
+        let seen_from = async |network: &str| {
+            let request = Request::get(&url).header("x-forwarded-for", network);
+            let page = browser.follow(&url, request.body(Bytes::new()).unwrap());
+            page.await.answer.text().to_owned()
+        };
+        world.pass(Duration::from_mins(3));
+        for (person, words) in people {
+            let text = seen_from(person).await;
+            for words in ["3 minutes ago: ", " UTC</dd>", words, ONLY_IF, shown] {
+                assert!(text.contains(words), "{device} {person} {words}: {text}");
+            }
+        }
+        forget("'<script>'").await;
+        let text = seen_from("203.0.113.9").await;
+        assert!(!text.contains("<script"), "{text}");
+        // As the release before stored it.
+        forget("NULL").await;
+        let text = seen_from("203.0.113.9").await;
+        assert!(text.contains("3 minutes ago: "), "{text}");
+        for words in [HERE, THERE, ONLY_IF] {
+            assert!(!text.contains(words), "{words}: {text}");
+        }
+        decide(&browser, &page, "allow", "Your device is connected").await;
+        Tokens::of(&poll(&app, &codes).await);
+    }
+    assert!(!world.log().contains("2001:db8:1:2"), "{}", world.log());
 }
