@@ -10,7 +10,7 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
 use crate::cluster::{ApiError, PinnedCluster};
-use crate::error_text::printable_line;
+use crate::error_text::{printable_line, root_cause};
 
 /// Between two looks at the Pod.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
@@ -31,6 +31,14 @@ pub enum RunOnceError {
         /// How long it was waited for.
         seconds: u64,
         /// What its Pod waits for.
+        reason: String,
+    },
+    /// The Pod has ended, and what it printed is not to be had.
+    #[error("the log of the Pod {pod} cannot be read: {reason}")]
+    Log {
+        /// The Pod.
+        pod: String,
+        /// What the API server says.
         reason: String,
     },
 }
@@ -70,7 +78,7 @@ async fn wait(
             )
         };
         if let Some(pod) = pods.iter().find(ended) {
-            return Ok(log(cluster, job, namespace, pod).await);
+            return log(cluster, job, namespace, pod).await;
         }
         if Instant::now() >= deadline {
             return Err(RunOnceError::TimedOut {
@@ -113,7 +121,7 @@ async fn log(
     job: &ObjectRef,
     namespace: &str,
     pod: &Value,
-) -> Vec<String> {
+) -> Result<Vec<String>, RunOnceError> {
     let name = pod["metadata"]["name"].as_str().unwrap_or_default();
     let parameters = LogParams {
         container: Some(job.logical_name.clone()),
@@ -121,8 +129,12 @@ async fn log(
         ..LogParams::default()
     };
     let pods = Api::<Pod>::namespaced(cluster.client.clone(), namespace);
-    let text = pods.logs(name, &parameters).await.unwrap_or_default();
-    text.lines().map(printable_line).collect()
+    let text = pods.logs(name, &parameters).await;
+    let text = text.map_err(|error| RunOnceError::Log {
+        pod: name.to_owned(),
+        reason: terminal_excerpt(&root_cause(&error)),
+    })?;
+    Ok(text.lines().map(printable_line).collect())
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! The path below which AIP is, where it shares its host with others (`external_base` has a path).
 //!
 //! Proxies are of two kinds: some take the path away before a request gets here, others do not. Both
-//! are understood. Inside there is no such path: it is taken from requests and written before the
-//! addresses of our own pages here, at the rim.
+//! are understood. Handlers see no such path: here it is taken from requests and put before the addresses
+//! of our own pages.
 
 use axum::body::Body;
 use axum::extract::Request;

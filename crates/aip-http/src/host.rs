@@ -22,12 +22,12 @@ pub(crate) fn canonical(app: &AppState, spec: &Spec, request: &Request) -> Optio
     }
     let host = request.headers().get(HOST)?.to_str().ok()?;
     let authority: Authority = host.parse().ok()?;
-    let base = base.origin();
+    let own = base.origin();
     let asked: Origin = format!("http://{authority}").parse().ok()?;
-    let is_other_name = asked.is_loopback() && asked.host() != base.host();
-    if asked.port() != base.port() || !is_other_name {
+    let is_other_name = asked.is_loopback() && asked.host() != own.host();
+    if asked.port() != own.port() || !is_other_name {
         return None;
     }
     let path = request.uri().path_and_query()?;
-    Some(format!("{}{path}", base.as_str()))
+    Some(base.url(path.as_str()))
 }

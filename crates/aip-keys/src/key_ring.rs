@@ -54,8 +54,8 @@ impl KeyRing {
         Arc::clone(&set)
     }
 
-    /// Why this process should get no requests: its source of keys lacks one that sessions are
-    /// bound to, or cannot be used.
+    /// Why this process should get no requests: its source of keys lacks one that signs or
+    /// that sessions are bound to, or cannot be used.
     pub fn problem(&self) -> Option<String> {
         let problem = self.problem.read().unwrap_or_else(PoisonError::into_inner);
         problem.clone()

@@ -149,7 +149,7 @@ pub trait Audit: Send + Sync {
             );
             let client = client_id.as_ref().map(ClientId::as_str);
             tracing::error!(
-                kind = kind.as_str(), did, actor, client, detail, %error,
+                kind = kind.as_str(), did, actor, client, words = detail, %error,
                 "writing the audit log failed"
             );
         }

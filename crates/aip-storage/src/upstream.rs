@@ -128,6 +128,13 @@ pub enum StateName {
     Ended,
 }
 
+impl StateName {
+    /// Whether its session serves calls, perhaps after a refresh.
+    pub fn serves_calls(self) -> bool {
+        matches!(self, Self::Active | Self::Uncertain)
+    }
+}
+
 /// A token pair at rest.
 #[derive(Debug, Clone)]
 pub struct SealedTokens {

@@ -65,10 +65,16 @@ impl Unit {
 }
 
 impl Metric {
-    /// Tells the recorder the help text.
+    /// Tells the recorder the help text, and that a counter without labels is 0.
     pub(crate) fn describe(&self) {
         match self.kind {
-            Kind::Counter => metrics::describe_counter!(self.name, self.help),
+            Kind::Counter => {
+                metrics::describe_counter!(self.name, self.help);
+                // From 0 on: `increase` of Prometheus does not count the first value of a series.
+                if self.labels.is_empty() {
+                    metrics::counter!(self.name).increment(0);
+                }
+            }
             Kind::Gauge => metrics::describe_gauge!(self.name, self.help),
             Kind::Histogram => metrics::describe_histogram!(self.name, self.help),
         }

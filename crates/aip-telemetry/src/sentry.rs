@@ -152,6 +152,10 @@ impl ErrorLayer {
         let mut id = [0; 16];
         self.rng.fill(&mut id);
         let micros = u64::try_from(self.clock.now().as_micros()).unwrap_or(0);
+        // Accounts are for the operator's log alone.
+        for account in ["did", "actor"] {
+            fields.remove(account);
+        }
         // "request" says less than what went wrong with it.
         let message = fields.remove("message");
         let message = fields.get("detail").cloned().or(message);

@@ -33,6 +33,8 @@ const PARENT: &str = "00f067aa0ba902b7";
 const TARGET: &str = "aip_example";
 /// What the collectors are told with each request, and nobody else.
 const COLLECTOR_KEY: &str = "key-of-the-collector";
+/// An account that a line names.
+const ACCOUNT: &str = "did:plc:ewvi7nxzyoun6zhxrhs64oiz";
 
 /// The spans of a request.
 fn request(clock: &ManualClock) {
@@ -59,7 +61,7 @@ fn request(clock: &ManualClock) {
         .increment(1);
     metrics::histogram!("aip_http_request_seconds", "endpoint" => "/xrpc/{nsid}").record(0.012);
     tracing::warn!("not our fault");
-    tracing::error!(target: "aip::request", path = "/xrpc/{nsid}", status = 500, detail = "a handler panicked", "request");
+    tracing::error!(target: "aip::request", path = "/xrpc/{nsid}", status = 500, detail = "a handler panicked", did = ACCOUNT, actor = ACCOUNT, "request");
 }
 
 fn spans(received: &Received) -> Vec<Span> {
@@ -167,6 +169,7 @@ fn check_report(received: &Received) {
     assert_eq!(event["message"], "a handler panicked");
     assert_eq!(event["transaction"], "/xrpc/{nsid}");
     assert_eq!(event["extra"]["status"], 500);
+    assert!(!body.contains(ACCOUNT), "{body}");
     let now = ManualClock::new().now().as_secs();
     assert!(
         event["timestamp"]

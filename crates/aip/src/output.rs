@@ -182,7 +182,7 @@ pub(crate) fn human_duration(time: Duration) -> String {
 
 /// Prints, as JSON or in lines of its members, what has a secret that is shown this once. Whoever went away has
 /// not seen it: then this fails, and the caller sees to it that no secret is good that nobody knows.
-pub(crate) fn once<T: Serialize>(
+pub(crate) fn print_secret<T: Serialize>(
     format: Format,
     value: &T,
     members: &[(&str, String)],

@@ -216,6 +216,7 @@ async fn what_leaves_the_program_for_operators_holds_no_secret() {
         "{errors}"
     );
     assert!(page.contains("aip_http_requests_total"), "{page}");
+    assert!(page.contains("aip_panics_total 0"), "{page}");
     assert!(log.contains(&format!(r#""trace_id":"{TRACE}""#)), "{log}");
 
     // And nothing that is not for him.

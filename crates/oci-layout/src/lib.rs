@@ -12,3 +12,4 @@ pub use self::error::LayoutError;
 pub use self::json::sorted as sorted_json;
 pub use self::layout::{Layout, hex};
 pub use self::push::{PushError, Pushed, Registry, push};
+pub use self::said::is_refusal;

@@ -7,8 +7,8 @@ const MAX_CHARS: usize = 300;
 /// Request timeout, too many requests: another try may succeed.
 const TEMPORARY: [u16; 2] = [408, 429];
 
-/// Whether somebody else might be let in.
-pub(crate) fn is_refusal(error: &OciDistributionError) -> bool {
+/// Whether the registry does not let this user in, or not for this: another user might be.
+pub fn is_refusal(error: &OciDistributionError) -> bool {
     match error {
         OciDistributionError::UnauthorizedError { .. }
         | OciDistributionError::AuthenticationFailure(_) => true,

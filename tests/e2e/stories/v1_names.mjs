@@ -62,10 +62,10 @@ export async function tell(story) {
   assert.equal((await post('for the paper', owner, { 'x-service': story.lab.pds })).status, 200)
   assert.equal((await post('elsewhere', owner, { 'x-service': 'evil.example' })).status, 400)
   // Only /xrpc acts for others, and credentials are for nobody without the scope.
-  for (const [who, status] of [[owner, 403], [editor, 403]]) {
+  for (const who of [owner, editor]) {
     const headers = { 'x-subject': who.did }
     const refused = await app.call(editorsToken, 'GET', '/internal/api/credentials', { headers })
-    assert.equal(refused.status, status, JSON.stringify(refused.body))
+    assert.equal(refused.status, 403, JSON.stringify(refused.body))
   }
   assert.equal((await app.call(editorsToken, 'GET', '/internal/api/me', { headers: { 'x-subject': owner.did } })).status, 403)
 

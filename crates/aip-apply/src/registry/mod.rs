@@ -16,6 +16,7 @@ use url::{Host, Url};
 
 pub use self::push::{PushImageError, push};
 use crate::error_text::root_cause;
+use oci_layout::is_refusal;
 pub use oci_layout::{PushError, Pushed};
 
 /// How long all requests may take together: a registry that is slow delays a deployment no longer.
@@ -100,17 +101,10 @@ fn is_sha256(digest: &str) -> bool {
 }
 
 fn lookup_of_error(error: &OciDistributionError, registry: &str) -> Lookup {
-    let refused = || {
-        Lookup::Unknown(format!(
-            "{registry} refuses to say it: `docker login {registry}` keeps credentials"
-        ))
-    };
     match error {
-        OciDistributionError::UnauthorizedError { .. }
-        | OciDistributionError::AuthenticationFailure(_)
-        | OciDistributionError::ServerError {
-            code: 401 | 403, ..
-        } => refused(),
+        error if is_refusal(error) => Lookup::Unknown(format!(
+            "{registry} refuses to say it: `docker login {registry}` keeps credentials"
+        )),
         OciDistributionError::RegistryError { envelope, .. } => {
             let has = |codes: &[OciErrorCode]| {
                 let mut all = envelope.errors.iter();
@@ -124,8 +118,6 @@ fn lookup_of_error(error: &OciDistributionError, registry: &str) -> Lookup {
                 OciErrorCode::NotFound,
             ]) {
                 Lookup::Missing(words)
-            } else if has(&[OciErrorCode::Unauthorized, OciErrorCode::Denied]) {
-                refused()
             } else {
                 Lookup::Unknown(format!("{registry} answered: {words}"))
             }

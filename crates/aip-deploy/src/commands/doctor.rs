@@ -1,4 +1,5 @@
-//! `doctor`: everything a deployment needs, checked one by one without changing anything.
+//! `doctor`: everything a deployment needs, checked one by one. Nothing is changed, but `--inside` runs a Job, which it
+//! deletes.
 
 mod certificate;
 mod dependencies;

@@ -93,6 +93,13 @@ impl Context {
         }
     }
 
+    /// What tells a Job of one run from those of others: 8 hexadecimal digits.
+    pub(crate) fn run_name(&self) -> String {
+        let mut run = [0; 4];
+        self.rng.fill(&mut run);
+        format!("{:08x}", u32::from_be_bytes(run))
+    }
+
     /// The project of the folder or the nearest folder above it.
     pub(crate) fn project(&self) -> Result<Project, ContextError> {
         Ok(Project::find(&self.folder)?)

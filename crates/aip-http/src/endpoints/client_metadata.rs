@@ -94,7 +94,8 @@ fn invalid_redirect(words: impl Into<String>) -> ApiError {
     ApiError::caller(http::StatusCode::BAD_REQUEST, "invalid_redirect_uri", words)
 }
 
-/// A client without what metadata can only add to, for whoever names all of it and may take it back.
+/// The settings with `require_par` and `dpop_bound_access_tokens` off: metadata can only switch them on, and a
+/// request that names all metadata may leave them out to switch them off.
 pub(super) fn without_demands(client: ClientSettings) -> ClientSettings {
     ClientSettings {
         require_par: false,
@@ -340,8 +341,8 @@ fn parsed(
     parsed.map_err(|error| refused(format!("`{member}`: {error}")))
 }
 
-/// The keys as keys of that algorithm, which each of them can be. It is not kept: that no other one is taken
-/// follows from the keys alone.
+/// The keys, each for the algorithm `alg`; refused if one cannot be used with it. `alg` is not stored: that no
+/// other algorithm is accepted follows from the keys.
 fn only_of(jwks: Option<JwkSet>, alg: &str) -> Result<JwkSet, ApiError> {
     let all = jwks.unwrap_or_default();
     let of_alg = all.keys().iter().filter(|key| key.alg().as_str() == alg);

@@ -1,9 +1,8 @@
 //! The session endpoint for apps with the scope `aip:credentials`: the body of AIP v2, with the access
 //! token of the PDS and the private key that it is bound to. No token leaves without its audit event.
 
-use std::time::Duration;
-
 use std::sync::Arc;
+use std::time::Duration;
 
 use aip_atproto::Handle;
 use aip_base::RowId;

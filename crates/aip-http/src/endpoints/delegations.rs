@@ -65,10 +65,7 @@ pub(super) async fn lines(app: &AppState, owner: &Did) -> Result<Vec<DelegationL
             words: preset_description(delegation.preset),
             scopes: delegation.scope.describe(),
             until: day(delegation.ends_at),
-            is_usable: matches!(
-                status.session,
-                Some(StateName::Active | StateName::Uncertain)
-            ),
+            is_usable: status.session.is_some_and(StateName::serves_calls),
         });
     }
     Ok(lines)

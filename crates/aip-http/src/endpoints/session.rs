@@ -13,7 +13,7 @@ use aip_pds::usable_until;
 use aip_sessions::{KeeperError, step};
 use aip_storage::grant::AccessToken;
 use aip_storage::session_status::SessionStatus;
-use aip_storage::upstream::{SessionKind, StateName};
+use aip_storage::upstream::SessionKind;
 use axum::Json;
 use axum::response::{IntoResponse as _, Response};
 use http::StatusCode;
@@ -174,7 +174,7 @@ async fn of_app_password(
     }
     // As for calls: an app password gives no access longer than the session of the grant does.
     let own = call.session().ok_or(KeeperError::Unknown)?;
-    if !matches!(own.state.name(), StateName::Active | StateName::Uncertain) {
+    if !own.state.name().serves_calls() {
         return Err(KeeperError::Unknown);
     }
     let kind = SessionKind::AppPassword;

@@ -1,6 +1,9 @@
 //! AIP below a path of a host that it shares with others, behind a proxy that takes the path away and
 //! behind one that does not.
 
+use axum::body::Body;
+use http::Request;
+
 use crate::support::{World, param};
 
 const BASE: &str = "https://aip.example/sign-in";
@@ -121,6 +124,25 @@ async fn a_form_arrives_with_the_path_and_without_it() {
         "{location}"
     );
     assert_eq!(param(&location, "iss").as_deref(), Some(BASE));
+}
+
+#[tokio::test]
+async fn a_page_under_another_loopback_name_leads_to_the_one_below_the_path() {
+    let base = "http://127.0.0.1:8080/aip";
+    let world = World::at(base).await;
+    for host in ["localhost:8080", "[::1]:8080"] {
+        for (asked, expected) in [
+            ("/login?x=1", "/login?x=1"),
+            ("/aip/login?x=1", "/login?x=1"),
+            ("/aip/device", "/device"),
+            ("/aip", "/"),
+        ] {
+            let request = Request::get(asked).header("host", host);
+            let answer = world.send(request.body(Body::empty()).unwrap()).await;
+            let expected = format!("{base}{expected}");
+            assert_eq!(answer.location(), expected, "{host} {asked}");
+        }
+    }
 }
 
 #[tokio::test]

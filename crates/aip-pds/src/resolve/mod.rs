@@ -188,9 +188,9 @@ impl Resolver {
         found.map(|(document, _)| document)
     }
 
-    /// The DID document of `did`, read within `max_age`: what is remembered from before is not used,
-    /// not even when nobody answers, and of a mirror nothing is. Of all who ask at once one reads it; where a mirror's document is
-    /// remembered, each does.
+    /// The DID document of `did`, read within `max_age`, of the PLC directories at the authority alone. What
+    /// is remembered from before, or from a mirror, is not used, not even when nobody answers. Of all who ask
+    /// at once one reads it; where a mirror's document is remembered, each does.
     pub async fn document_within(
         &self,
         did: &Did,

@@ -208,7 +208,7 @@ impl Inner {
     /// Keeps a connection, for ever.
     async fn reconnect_loop(self: &Arc<Self>) {
         let mut failures = 0;
-        // Begun anew after a panic, it counts on: what the connection before still says is not for the next.
+        // Begun anew after a panic, it does not use the number of the connection that may still be live.
         let first = self.live.borrow().as_ref().map_or(0, |it| it.number + 1);
         for number in first.. {
             match self.connect(number).await {

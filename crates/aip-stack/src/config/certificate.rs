@@ -26,8 +26,10 @@ pub(super) fn check_chain(
     host: &str,
     now: Timestamp,
 ) -> Result<Option<String>, String> {
-    let blocks = certificates(chain)?;
-    let (first, authorities) = blocks.split_first().ok_or_else(no_certificate)?;
+    let blocks = certificates(chain);
+    let (first, authorities) = blocks
+        .split_first()
+        .ok_or("has no PEM block `CERTIFICATE`")?;
     let certificate = parse(first)?;
     let names = names(&certificate);
     let validity = certificate.validity();
@@ -63,7 +65,7 @@ pub(super) fn check_chain(
 
 /// By when the first certificate of a chain (PEM) ends; none if it cannot be read.
 pub fn end_of(chain: &str) -> Option<Timestamp> {
-    let blocks = certificates(chain).ok()?;
+    let blocks = certificates(chain);
     let certificate = parse(blocks.first()?).ok()?;
     Some(Timestamp::from_secs(
         certificate.validity().not_after.timestamp(),
@@ -95,9 +97,7 @@ fn check_authority(authority: &X509Certificate<'_>, now: Timestamp) -> Result<()
 /// [`check_chain`]'s business.
 pub(super) fn check_key(key: &str, chain: &str) -> Result<(), String> {
     let public = public_key(key)?;
-    let Ok(blocks) = certificates(chain) else {
-        return Ok(());
-    };
+    let blocks = certificates(chain);
     let Some(Ok(certificate)) = blocks.first().map(parse) else {
         return Ok(());
     };
@@ -109,19 +109,10 @@ pub(super) fn check_key(key: &str, chain: &str) -> Result<(), String> {
 }
 
 /// The certificates of a chain, that of the host first.
-fn certificates(chain: &str) -> Result<Vec<Pem>, String> {
+fn certificates(chain: &str) -> Vec<Pem> {
     let blocks = Pem::iter_from_buffer(chain.as_bytes());
     let blocks = blocks.filter_map(|block| block.ok().filter(|block| block.label == "CERTIFICATE"));
-    let blocks: Vec<Pem> = blocks.collect();
-    if blocks.is_empty() {
-        Err(no_certificate())
-    } else {
-        Ok(blocks)
-    }
-}
-
-fn no_certificate() -> String {
-    "has no PEM block `CERTIFICATE`".to_owned()
+    blocks.collect()
 }
 
 fn parse(pem: &Pem) -> Result<X509Certificate<'_>, String> {

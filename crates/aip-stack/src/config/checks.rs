@@ -105,7 +105,7 @@ pub(super) fn key_set(text: &str) -> Result<Vec<String>, String> {
     Ok(kids)
 }
 
-/// That every key of a JWK Set can sign: it has its private half, `d` (RFC 7518 §6).
+/// Refuses keys that cannot sign: symmetric ones, and public halves without the private one, `d` (RFC 7518 §6).
 pub(super) fn private_halves(text: &str) -> Result<(), String> {
     let value: Value = serde_json::from_str(text).unwrap_or_default();
     let keys = value.get("keys").and_then(Value::as_array);

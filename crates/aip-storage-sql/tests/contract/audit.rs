@@ -41,7 +41,7 @@ async fn every_kind_of_event_is_read_back_newest_first(world: World) {
 }
 
 /// The verbs that store their event.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 enum Deed {
     Approve,
     EndDelegation,
@@ -144,9 +144,6 @@ async fn what_was_not_there_to_be_done_is_not_recorded(world: World) {
         let event = || new_event(AuditKind::GrantRevoked, &alice());
         objects.done(&world, deed, event()).await.unwrap();
         let recorded = world.storage.audit_events(100).await.unwrap().len();
-        if deed == Deed::Approve {
-            continue;
-        }
         objects.done(&world, deed, event()).await.unwrap();
         let again = world.storage.audit_events(100).await.unwrap().len();
         assert_eq!(again, recorded, "{deed:?}");

@@ -33,8 +33,7 @@ fn document_client(id: &ClientId) -> Client {
     }
 }
 
-/// A yes to a client with a document that waits, in a browser of its own.
-/// A yes to a client that is known by a document, of which so many may be kept.
+/// A yes, in a browser of its own, to a client that is known by a document, of which so many may be kept.
 pub(crate) async fn pending(world: &World, id: &ClientId, max_clients: u64) -> Approval {
     pending_of(world, id, &alice(), max_clients).await
 }

@@ -18,8 +18,8 @@ use aip_storage::upstream::{EndReason, ReauthReason, StateName, UpstreamSession,
 use strum::{EnumIter, IntoEnumIterator as _};
 
 use crate::world::{
-    DAY, HOUR, MINUTE, NOW, SECOND, World, alice, at_once, bob, measure, new_hash, new_id,
-    new_session, origin, scope,
+    DAY, HOUR, MINUTE, NOW, SECOND, World, alice, at_once, bob, measure, new_event as event,
+    new_hash, new_id, new_session, origin, scope,
 };
 
 super::on_both_engines_and_behind_a_pooler!(
@@ -90,18 +90,6 @@ pub(crate) fn token_of(delegation: &Delegation, parent: &Grant) -> DelegatedToke
         dpop_jkt: Some("key".to_owned()),
         expires_at: NOW + HOUR,
         event: event(AuditKind::DelegatedToken, &delegation.owner),
-    }
-}
-
-fn event(kind: AuditKind, did: &Did) -> AuditEvent {
-    AuditEvent {
-        id: new_id(),
-        at: NOW,
-        kind,
-        did: Some(did.clone()),
-        actor: None,
-        client_id: None,
-        detail: String::new(),
     }
 }
 

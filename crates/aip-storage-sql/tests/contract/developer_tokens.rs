@@ -6,7 +6,7 @@ use aip_atproto::Did;
 use aip_base::Timestamp;
 use aip_keys::TokenHash;
 use aip_storage::account::Account;
-use aip_storage::audit::{AuditEvent, AuditKind};
+use aip_storage::audit::AuditKind;
 use aip_storage::client::{ClientId, CreateClient};
 use aip_storage::developer_token::{
     DeveloperTokenOrder, DeveloperTokenOrigin, MAX_DEVELOPER_TOKENS, MakeDeveloperToken,
@@ -18,8 +18,8 @@ use aip_storage::resource_uri::ResourceList;
 use aip_storage::upstream::{EndReason, UpstreamSession, UpstreamState};
 
 use crate::world::{
-    DAY, HOUR, MINUTE, NOW, SECOND, World, alice, at_once, bob, measure, new_hash, new_id,
-    new_session, origin, public_client, scope,
+    DAY, HOUR, MINUTE, NOW, SECOND, World, alice, at_once, bob, measure, new_event as event,
+    new_hash, new_id, new_session, origin, public_client, scope,
 };
 
 super::on_both_engines_and_behind_a_pooler!(
@@ -72,18 +72,6 @@ pub(crate) fn new_order(account: &Did, expires_at: Timestamp) -> DeveloperTokenO
         life: 30 * DAY,
         access: new_hash(),
         expires_at,
-    }
-}
-
-fn event(kind: AuditKind, did: &Did) -> AuditEvent {
-    AuditEvent {
-        id: new_id(),
-        at: NOW,
-        kind,
-        did: Some(did.clone()),
-        actor: None,
-        client_id: None,
-        detail: String::new(),
     }
 }
 

@@ -95,7 +95,7 @@ fn check(global: &Global) -> Result<(), Failure> {
 fn problem_json(problem: &Problem) -> Value {
     json!({
         "setting": problem.setting,
-        "place": problem.source.to_string(),
+        "source": problem.source.to_string(),
         "message": problem.message,
     })
 }

@@ -294,7 +294,7 @@ fn printed_session(session: &UpstreamSession, now: Timestamp) -> PrintedSession 
         UpstreamState::Ended(reason) => (Some(reason.as_str()), None),
     };
     let state = session.state.name();
-    let live = matches!(state, StateName::Active | StateName::Uncertain);
+    let live = state.serves_calls();
     let next = live.then_some(session.next_refresh_at);
     let ago = |at| format!("{} ago", human_duration(now.since(at)));
     PrintedSession {

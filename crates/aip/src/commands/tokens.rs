@@ -369,7 +369,7 @@ fn print_token(
         ("scope", shown.scope.clone()),
         ("expires_at", shown.expires_at.clone()),
     ];
-    output::once(format, &shown, &members)?;
+    output::print_secret(format, &shown, &members)?;
     output::print_status("The token is shown this once; AIP keeps only a hash of it.");
     Ok(())
 }

@@ -10,7 +10,7 @@ use aip_keys::Aad;
 use aip_sandbox::{AccountState, Endpoint, Jetstream, Mint, Person};
 use aip_storage::upstream::{Credential, SealedTokens, UpstreamSession};
 use bytes::Bytes;
-use http::Method;
+use http::{Method, StatusCode};
 use secrecy::ExposeSecret as _;
 use serde_json::Value;
 
@@ -294,7 +294,10 @@ async fn pauses_save_every_second_refresh_of_an_account_that_is_not_in_use() {
             world.keeper_round().await;
         }
         let directory = world.sandbox.plc.requests().len() - before;
-        (refreshes(&world), world.pds().requests().len(), directory)
+        // How many refreshes at once meet an old nonce, and are sent again, is up to the scheduler.
+        let mut at_pds = world.pds().requests();
+        at_pds.retain(|it| it.answered() == Some(StatusCode::OK));
+        (refreshes(&world), at_pds.len(), directory)
     };
     world.pds().forget_requests();
     let without = four_weeks(world.sandbox.plc.requests().len()).await;

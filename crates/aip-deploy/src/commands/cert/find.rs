@@ -82,15 +82,28 @@ impl<'c> Lookup<'c> {
     }
 }
 
-/// The order of preference. The one of the stack file is kept for as long as it lasts.
+/// The order of preference: issued, not about to end, issued by Amazon; of equals, that of the stack file.
 fn order(
     one: &Certificate,
     of_file: Option<&str>,
     now: Timestamp,
-) -> (Reverse<u8>, bool, bool, Reverse<Option<Timestamp>>) {
+) -> (
+    Reverse<u8>,
+    bool,
+    Reverse<u8>,
+    bool,
+    Reverse<Option<Timestamp>>,
+) {
     let ends = rank(one) > 1 && !lasts(one, now);
     let other = of_file != Some(one.arn.as_str());
-    (Reverse(rank(one)), ends, other, Reverse(one.created))
+    let rank = rank(one);
+    (
+        Reverse(rank.min(2)),
+        ends,
+        Reverse(rank),
+        other,
+        Reverse(one.created),
+    )
 }
 
 /// How good a certificate is; 0 is one that will never do.
@@ -214,6 +227,18 @@ mod tests {
         assert_eq!(first(vec![issued("file", 10), issued("new", 300)]), "new");
         assert_eq!(first(vec![issued("new", 5), issued("file", 10)]), "file");
         assert_eq!(first(vec![pending("new"), issued("file", 10)]), "file");
+        // One that was imported is as good as one of Amazon's that ends.
+        let imported = |arn: &str, days| Certificate {
+            is_amazon_issued: false,
+            ..issued(arn, days)
+        };
+        assert_eq!(first(vec![issued("file", 10), imported("new", 300)]), "new");
+        assert_eq!(first(vec![imported("file", 10), issued("new", 300)]), "new");
+        assert_eq!(
+            first(vec![imported("file", 300), issued("new", 300)]),
+            "new"
+        );
+        assert_eq!(first(vec![imported("new", 10), issued("file", 10)]), "file");
     }
 
     #[test]

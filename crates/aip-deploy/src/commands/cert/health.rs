@@ -65,7 +65,7 @@ pub(crate) async fn check(
     };
     Some(match successor(&acm, &host, &arn, now).await {
         Some(other) => Err(format!(
-            "{why}; {} is issued for it, too: `aip-deploy cert wait` writes it into the stack file, and `aip-deploy up` \
+            "{why}; {} is issued for {host}, too: `aip-deploy cert wait` writes it into the stack file, and `aip-deploy up` \
              gives it to the load balancer",
             other.arn
         )),

@@ -247,9 +247,7 @@ fn set_kind(stack: &Stack, file: &mut StackFile, kind: &str) -> Result<(), DepsE
 
 /// Adds the Job that moves the data.
 fn add_job(ctx: &Context, target: &mut Target) {
-    let mut run = [0; 4];
-    ctx.rng.fill(&mut run);
-    let run = format!("{:08x}", u32::from_be_bytes(run));
+    let run = ctx.run_name();
     let job = target.desired.iter().find_map(|one| one.move_job(&run));
     target.desired.extend(job);
     // A stable sort: within a phase the order stays.

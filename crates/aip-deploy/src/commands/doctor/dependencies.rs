@@ -1,5 +1,5 @@
-//! The servers and the certificate that the stack makes, as far as their objects tell: from outside the cluster nobody connects to
-//! them. `aip doctor` in a Pod asks the servers themselves.
+//! The servers that the stack makes, and its Certificate, as far as their objects tell: from outside the cluster
+//! nobody connects to the servers. `doctor --inside` does.
 
 use std::time::Duration;
 

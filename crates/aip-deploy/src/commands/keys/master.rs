@@ -255,9 +255,7 @@ async fn seal_again(
     let mut allowed = secrets_like(&pods.secret, &target);
     allowed.extend(secrets_like(&pods.secret, &to_come));
     pods.all_have(ctx, &allowed).await?;
-    let mut run = [0; 4];
-    ctx.rng.fill(&mut run);
-    let run = format!("{:08x}", u32::from_be_bytes(run));
+    let run = ctx.run_name();
     let job = target.desired.iter().find_map(|one| one.rekey_job(&run));
     target.desired.extend(job);
     // A stable sort: within a phase the order stays.

@@ -5,7 +5,6 @@ use aip_atproto::Handle;
 use aip_oauth::claims::INVALID_HANDLE;
 use aip_oauth::resource::AuthorizedSessionCall;
 use aip_storage::session_status::SessionStatus;
-use aip_storage::upstream::StateName;
 use axum::Json;
 use axum::response::{IntoResponse as _, Response};
 use serde::Serialize;
@@ -84,17 +83,9 @@ async fn account(
         pds: session.map(|it| it.pds.as_str()),
         did,
         guid: did,
-        oauth_session_valid: session.is_some_and(is_valid),
+        oauth_session_valid: session.is_some_and(|it| it.state.name().serves_calls()),
         app_password_session_valid: app_password::is_given(app, &grant.client_id, &grant.subject)
             .await?,
     };
     Ok(Json(me).into_response())
-}
-
-/// Whether a session serves calls, perhaps after a refresh.
-fn is_valid(session: &SessionStatus) -> bool {
-    matches!(
-        session.state.name(),
-        StateName::Active | StateName::Uncertain
-    )
 }

@@ -145,7 +145,7 @@ fn print_once(shown: &PrintedToken, format: Format) -> anyhow::Result<()> {
         ("uses_left", shown.uses_left.to_string()),
         ("expires_at", shown.expires_at.clone()),
     ];
-    output::once(format, shown, &members)
+    output::print_secret(format, shown, &members)
 }
 
 fn next_steps(loaded: &LoadedConfig) {

@@ -107,7 +107,7 @@ pub(super) fn show(
         return Ok(());
     }
     let id = &client.id;
-    output::once(format, &shown, &shown.members()).map_err(|error| {
+    output::print_secret(format, &shown, &shown.members()).map_err(|error| {
         anyhow!(
             "{id} has a new secret, which could not be printed: {error}. Nobody knows it; make another: \
              `aip clients rotate-secret {id}`"

@@ -176,11 +176,11 @@ async fn serve(
         ended = &mut rounds => Some(why_ended("the background tasks", ended)),
     };
     rounds.abort();
+    // Also after a failure: a refresh that was cut off would have spent its token.
     let unfinished = application.keeper.drain(KEEPER_DRAIN).await;
     if unfinished > 0 {
         tracing::error!(unfinished, "shutdown timed out with refreshes in progress");
     }
-    // A refresh that was cut off would have spent its token.
     if let Some(error) = failed {
         return Err(error.into());
     }
